@@ -1,0 +1,94 @@
+/*
+ * An open file handle.
+ *
+ * Reading: a handle's version is fixed when reading starts, and anew when offset 0 is read again after the end was reached.
+ *
+ * Writing a document:
+ *
+ *	open --write, O_TRUNC--> dirty --flush/fsync, complete--> clean --write--> dirty
+ *	                           |  --flush by another process, or incomplete--> dirty
+ *	                           `--release--> committed, or rejected (P5)
+ *
+ * Lock order: a handle's lock, then the inode table's, then those inside tickets and store.
+ */
+#ifndef FS_HANDLE_H
+#define FS_HANDLE_H
+
+#include "draft.h"
+#include "mount.h"
+
+enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
+
+#define HANDLE_NO_DRAFT UINT64_MAX
+
+struct handle {
+	enum handle_kind kind;
+	uint64_t ino;
+	struct inode *inode;		/* NULL for HANDLE_BYTES */
+	int flags;			/* of open(2) */
+	struct process opener;
+	struct handle *next_writer;	/* the inode table's */
+	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NO_DRAFT: none */
+	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
+	size_t size;
+
+	pthread_mutex_t lock;
+	/* All under `lock`. */
+	pthread_cond_t idle;		/* `saving` ended */
+	bool saving;			/* the draft is with the store: it must not change */
+	struct store_view *view;	/* what is being read */
+	bool raw;			/* it is no document yet: bytes are read as they are */
+	bool ended;			/* the end was reached */
+	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
+	bool reading;			/* something was read */
+	bool has_draft, dirty;
+	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
+	bool dying;			/* the last flush came from a process that is being killed */
+	bool settled;			/* a flush said how the draft fared, and it has not changed since */
+	bool created;			/* the file is this handle's */
+	int error;			/* a write failed: what close says */
+	struct draft draft;
+	struct ticket_set *set;		/* opened for writing: the bases of its save */
+	struct process writer;		/* who wrote last */
+};
+
+int handle_new(enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret);
+/* Frees the handle and lets go of its inode. */
+void handle_free(struct mount *m, struct handle *h);
+
+static inline struct handle *handle_of(struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
+
+/* Begins the draft if there is none: nothing yet with `truncate`, else what the file holds. Needs the lock. */
+int handle_draft(struct mount *m, struct handle *h, bool truncate);
+/* The draft has changed by a write of this process. Needs the lock. */
+void handle_changed(struct handle *h, const struct process *who);
+
+/* Takes the lock when no save is under way. */
+void handle_lock(struct handle *h);
+void handle_unlock(struct handle *h);
+
+static inline bool handle_writes(const struct handle *h)
+{
+	return (h->flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* save.c: the draft becomes a save. */
+
+/* Replies to a flush or fsync. Takes over the handle's lock. */
+void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync);
+/* The last chance: commits or rejects. Without the lock; waits. */
+void save_release(struct mount *m, struct handle *h);
+/* truncate(2) by path. 0 or an error. */
+int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size);
+/* rename(2) of a temp file, or fresh document, to a document's name: merges (0), fails, or -ENOSYS: an ordinary rename. */
+int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
+
+/* read.c: replies to a read. */
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset);
+/* Fixes what the handle reads, if that is not fixed yet. `size`: of the read at hand. Needs the lock. */
+int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size);
+
+#endif

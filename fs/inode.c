@@ -1,0 +1,289 @@
+#include "inode.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "handle.h"
+
+#define BUCKETS 1024
+
+struct inodes {
+	pthread_mutex_t lock;
+	struct inode *buckets[BUCKETS];	/* lock */
+	unsigned embryos;		/* lock */
+};
+
+int inodes_new(struct inodes **ret)
+{
+	struct inodes *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	pthread_mutex_init(&t->lock, NULL);
+	*ret = t;
+	return 0;
+}
+
+void inodes_free(struct inodes *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		struct inode *n = t->buckets[i], *next;
+
+		for (; n; n = next) {
+			next = n->chain;
+			free(n);
+		}
+	}
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+static struct inode **find(struct inodes *t, uint64_t ino)
+{
+	struct inode **at = &t->buckets[ino % BUCKETS];
+
+	while (*at && (*at)->ino != ino)
+		at = &(*at)->chain;
+	return at;
+}
+
+static struct inode *add(struct inodes *t, uint64_t ino, uint64_t parent, const char *name)
+{
+	struct inode *i = calloc(1, sizeof(*i)), **at = find(t, ino);
+
+	if (!i)
+		return NULL;
+	i->ino = ino;
+	i->parent = parent;
+	strncpy(i->name, name, STORE_NAME_MAX);
+	*at = i;
+	return i;
+}
+
+int inodes_open(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, struct inode **ret)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	if (!i)
+		i = add(t, ino, parent, name);
+	if (i)
+		i->opens++;
+	pthread_mutex_unlock(&t->lock);
+	if (!i)
+		return -ENOMEM;
+	*ret = i;
+	return 0;
+}
+
+/* Needs the lock. Embryos are few and short-lived. */
+static struct inode *embryo(struct inodes *t, uint64_t parent, const char *name)
+{
+	if (!t->embryos)
+		return NULL;
+	for (size_t b = 0; b < BUCKETS; b++) {
+		for (struct inode *i = t->buckets[b]; i; i = i->chain) {
+			if (i->embryo && !i->unlinked && i->parent == parent && strcmp(i->name, name) == 0)
+				return i;
+		}
+	}
+	return NULL;
+}
+
+int inodes_open_embryo(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, uint32_t mode, uint32_t uid, uint32_t gid,
+		       pid_t creator, struct inode **ret, bool *ret_new)
+{
+	struct inode *i;
+	bool fresh = false;
+
+	pthread_mutex_lock(&t->lock);
+	i = embryo(t, parent, name);
+	if (!i) {
+		/* The number may be that of an unlinked document that is still open: then it comes back. */
+		i = *find(t, ino);
+		if (!i)
+			i = add(t, ino, parent, name);
+		if (i) {
+			i->embryo = fresh = true;
+			i->unlinked = false;
+			i->creator = creator;
+			i->mode = mode;
+			i->uid = uid;
+			i->gid = gid;
+			t->embryos++;
+		}
+	}
+	if (i)
+		i->opens++;
+	pthread_mutex_unlock(&t->lock);
+	if (!i)
+		return -ENOMEM;
+	*ret = i;
+	*ret_new = fresh;
+	return 0;
+}
+
+bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked)
+{
+	bool last;
+
+	pthread_mutex_lock(&t->lock);
+	last = --i->opens == 0;
+	*ret_unlinked = i->unlinked;
+	if (last) {
+		*find(t, i->ino) = i->chain;
+		t->embryos -= i->embryo;
+		free(i);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return last;
+}
+
+static void embryo_attr(const struct inode *i, struct store_attr *ret)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	*ret = (struct store_attr){ .ino = i->ino, .parent = i->parent, .kind = STORE_DOCUMENT, .mode = S_IFREG | i->mode,
+				    .uid = i->uid, .gid = i->gid, .atime = now, .mtime = now, .ctime = now };
+	strcpy(ret->name, i->name);
+}
+
+bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret)
+{
+	struct inode *i;
+	bool found;
+
+	pthread_mutex_lock(&t->lock);
+	i = embryo(t, parent, name);
+	found = i && (!creator || i->creator == creator);
+	if (found)
+		embryo_attr(i, ret);
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret)
+{
+	struct inode *i;
+	bool found;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	found = i && i->embryo;
+	if (found)
+		embryo_attr(i, ret);
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask)
+{
+	struct inode *i;
+	bool found;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	found = i && i->embryo;
+	if (found && (mask & STORE_SET_MODE))
+		i->mode = to->mode & 07777;
+	if (found && (mask & STORE_SET_UID))
+		i->uid = to->uid;
+	if (found && (mask & STORE_SET_GID))
+		i->gid = to->gid;
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+void inodes_hatch(struct inodes *t, struct inode *i)
+{
+	pthread_mutex_lock(&t->lock);
+	t->embryos -= i->embryo;
+	i->embryo = false;
+	i->unlinked = false;
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool inodes_is_open(struct inodes *t, uint64_t ino)
+{
+	bool open;
+
+	pthread_mutex_lock(&t->lock);
+	open = *find(t, ino) != NULL;
+	pthread_mutex_unlock(&t->lock);
+	return open;
+}
+
+void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	if (i) {
+		i->unlinked = true;
+		i->unlinker = *who;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	if (i) {
+		i->parent = parent;
+		strncpy(i->name, name, STORE_NAME_MAX);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void inodes_place(struct inodes *t, const struct inode *i, struct place *ret)
+{
+	pthread_mutex_lock(&t->lock);
+	*ret = (struct place){ .parent = i->parent, .unlinked = i->unlinked, .embryo = i->embryo, .unlinker = i->unlinker,
+			       .mode = i->mode, .uid = i->uid, .gid = i->gid };
+	strcpy(ret->name, i->name);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void inodes_add_writer(struct inodes *t, struct inode *i, struct handle *h)
+{
+	pthread_mutex_lock(&t->lock);
+	h->next_writer = i->writers;
+	i->writers = h;
+	pthread_mutex_unlock(&t->lock);
+}
+
+void inodes_remove_writer(struct inodes *t, struct inode *i, struct handle *h)
+{
+	struct handle **at;
+
+	pthread_mutex_lock(&t->lock);
+	for (at = &i->writers; *at && *at != h; at = &(*at)->next_writer)
+		;
+	if (*at)
+		*at = h->next_writer;
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool inodes_visit_writers(struct inodes *t, uint64_t ino, bool (*visit)(struct handle *h, void *arg), void *arg)
+{
+	struct inode *i;
+	bool found = false;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	for (struct handle *h = i ? i->writers : NULL; h && !found; h = h->next_writer)
+		found = visit(h, arg);
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}

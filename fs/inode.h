@@ -1,0 +1,79 @@
+/*
+ * Files that are open. A request names a file by its inode number, which is the store's, so files that are not open need no
+ * memory here. Kept for the open ones: the name they go by, and that they were unlinked.
+ *
+ * Three kinds of number: the store's (a file that is stored), the store's but not yet in use (an embryo: a new document,
+ * created and not yet committed, which others do not see, P3), and those of control.h.
+ */
+#ifndef FS_INODE_H
+#define FS_INODE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "process.h"
+#include "store.h"
+
+struct handle;
+struct inodes;
+
+struct inode {
+	uint64_t ino;
+	struct inode *chain;
+	/* All under the table's lock. */
+	unsigned opens;
+	uint64_t parent;
+	char name[STORE_NAME_MAX + 1];
+	bool embryo;
+	bool unlinked;		/* its name is gone */
+	struct process unlinker;
+	pid_t creator;		/* embryo: the thread that made it */
+	uint32_t mode, uid, gid;	/* embryo */
+	struct handle *writers;	/* handles with a draft */
+};
+
+/* The name of an open file, as it is now. */
+struct place {
+	uint64_t parent;
+	char name[STORE_NAME_MAX + 1];
+	bool unlinked, embryo;
+	struct process unlinker;
+	uint32_t mode, uid, gid;
+};
+
+int inodes_new(struct inodes **ret);
+void inodes_free(struct inodes *t);	/* NULL is fine */
+
+/* Opens: the caller holds the inode until inodes_close. -ENOMEM. */
+int inodes_open(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, struct inode **ret);
+
+/*
+ * A new document's file, with number `ino` unless there is an embryo of that name already, which is then opened; *ret_new tells.
+ */
+int inodes_open_embryo(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, uint32_t mode, uint32_t uid, uint32_t gid,
+		       pid_t creator, struct inode **ret, bool *ret_new);
+/* True when this was the last holder; `keep` then tells that the file was unlinked meanwhile. */
+bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked);
+
+/* The embryo of that name if `creator` made it (0: whoever), with its attributes. False: none. */
+bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret);
+bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret);
+/* Sets mode or owner of an embryo (STORE_SET_*). False: it is none. */
+bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask);
+/* It has been committed. */
+void inodes_hatch(struct inodes *t, struct inode *i);
+
+bool inodes_is_open(struct inodes *t, uint64_t ino);
+void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
+void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name);
+void inodes_place(struct inodes *t, const struct inode *i, struct place *ret);
+
+/* Drafts of an inode, for the sizes that their writers see. handle.h links them. */
+void inodes_add_writer(struct inodes *t, struct inode *i, struct handle *h);
+void inodes_remove_writer(struct inodes *t, struct inode *i, struct handle *h);
+/* Calls `visit` for the handles that have a draft of the inode, under the table's lock, until it returns true. */
+bool inodes_visit_writers(struct inodes *t, uint64_t ino, bool (*visit)(struct handle *h, void *arg), void *arg);
+
+#endif

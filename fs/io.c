@@ -1,0 +1,352 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "control.h"
+#include "ops.h"
+
+/* Whether the file's writes are drafts of a document. */
+static bool is_document(const struct store_attr *a)
+{
+	return a->parent != STORE_REJECTED && store_is_document_name(a->name);
+}
+
+static void use_handle(struct fuse_file_info *fi, struct handle *h)
+{
+	fi->fh = (uintptr_t)h;
+	/* The kernel's cache would serve old bytes, and its pages would lag behind other handles' commits. */
+	fi->direct_io = h->kind != HANDLE_SCRATCH;
+	fi->noflush = !handle_writes(h);
+}
+
+/* Documents: freezes what the save can be based on (rule 3). Scratch files: it may be renamed to a document later. */
+static int freeze(struct mount *m, struct handle *h, const struct process *who, bool fresh)
+{
+	struct ticket_set *set;
+	int err = tickets_freeze(m->tickets, who, &set);
+
+	if (err)
+		return err;
+	if (h->kind == HANDLE_DOCUMENT)
+		h->set = set;
+	else
+		temps_add(m->temps, h->ino, set, fresh);
+	return 0;
+}
+
+static int open_document(struct mount *m, struct handle *h, const struct process *who, bool fresh)
+{
+	int err = freeze(m, h, who, fresh);
+
+	/* A new document may turn out to be a temp file too. */
+	if (!err && fresh) {
+		struct ticket_set *set;
+
+		err = tickets_freeze(m->tickets, who, &set);
+		if (!err)
+			temps_add(m->temps, h->ino, set, true);
+	}
+	if (!err && (fresh || (h->flags & O_TRUNC))) {
+		err = handle_draft(m, h, true);
+		h->created = fresh;
+		h->truncated = (h->flags & O_TRUNC) != 0;
+		if (!err && h->truncated)
+			handle_changed(h, who);
+	}
+	return err;
+}
+
+static int open_file(struct mount *m, const struct process *who, const struct store_attr *a, int flags, bool fresh, struct inode *inode,
+		     struct handle **ret)
+{
+	struct store_attr zero = { .size = 0 };
+	struct handle *h;
+	enum handle_kind kind = is_document(a) || a->kind == STORE_DOCUMENT ? HANDLE_DOCUMENT : HANDLE_SCRATCH;
+	bool unlinked;
+	int err = 0;
+
+	if (!inode)
+		err = inodes_open(m->inodes, a->ino, a->parent, a->name, &inode);
+	if (err)
+		return err;
+	err = handle_new(kind, a->ino, inode, flags, who, &h);
+	if (err) {
+		inodes_close(m->inodes, inode, &unlinked);
+		return err;
+	}
+	h->opened = shown_now(m->shown);
+	if (handle_writes(h) && a->parent != STORE_REJECTED) {
+		if (kind == HANDLE_DOCUMENT) {
+			err = open_document(m, h, who, fresh);
+		} else {
+			err = freeze(m, h, who, fresh || (flags & O_TRUNC));
+			if (!err && (flags & O_TRUNC) && !fresh)
+				err = store_setattr(m->store, a->ino, &zero, STORE_SET_SIZE, NULL);
+		}
+	}
+	if (err) {
+		handle_free(m, h);
+		return err;
+	}
+	*ret = h;
+	return 0;
+}
+
+static int open_status(struct mount *m, const struct process *who, int flags, struct handle **ret)
+{
+	struct handle *h;
+	int err;
+
+	if ((flags & O_ACCMODE) != O_RDONLY)
+		return -EACCES;
+	err = handle_new(HANDLE_BYTES, CONTROL_STATUS, NULL, flags, who, &h);
+	if (err)
+		return err;
+	err = control_status(m, &h->bytes, &h->size);
+	if (err) {
+		handle_free(m, h);
+		return err;
+	}
+	*ret = h;
+	return 0;
+}
+
+/* Replies: open, err. */
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct handle *h = NULL;
+	struct store_attr a;
+	int err;
+
+	if (ino == CONTROL_STATUS) {
+		err = open_status(m, &who, fi->flags, &h);
+	} else {
+		err = store_getattr(m->store, ino, &a);
+		if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, &a))
+			err = 0;
+		if (!err)
+			err = open_file(m, &who, &a, fi->flags, false, NULL, &h);
+	}
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	use_handle(fi, h);
+	if (fuse_reply_open(req, fi))
+		handle_free(m, h);
+}
+
+/* A new document stays unseen by others until it is committed (P3). */
+static int create_document(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+			   struct fuse_file_info *fi, struct store_attr *a, struct handle **ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct store_attr dir;
+	struct inode *inode;
+	uint64_t ino, version;
+	bool fresh;
+	int err = store_getattr(m->store, parent, &dir);
+
+	if (!err && m->options.read_only)
+		err = -EROFS;
+	if (!err && strlen(name) > STORE_NAME_MAX)
+		err = -ENAMETOOLONG;
+	if (err)
+		return err;
+	if ((fi->flags & O_EXCL) && inodes_find_embryo(m->inodes, parent, name, 0, a))
+		return -EEXIST;
+	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
+	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent)
+		err = store_new_ino(m->store, &ino);
+	if (!err)
+		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid, &inode, &fresh);
+	if (err)
+		return err;
+	inodes_get_embryo(m->inodes, inode->ino, a);
+	return open_file(m, who, a, fi->flags, fresh, inode, ret);
+}
+
+/* Replies: create, err. */
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct fuse_entry_param e;
+	struct handle *h = NULL;
+	struct store_attr a;
+	bool fresh = false;
+	int err;
+
+	if (parent == CONTROL_DIRECTORY || parent == STORE_REJECTED) {
+		fuse_reply_err(req, EACCES);
+		return;
+	}
+	err = store_lookup(m->store, parent, name, &a);
+	if (!err && (fi->flags & O_EXCL))
+		err = -EEXIST;
+	if (err == -ENOENT && store_is_document_name(name)) {
+		err = create_document(m, req, &who, parent, name, mode, fi, &a, &h);
+	} else {
+		if (err == -ENOENT) {
+			err = store_create(m->store, parent, name, 0, S_IFREG | (mode & 07777), ctx->uid, ctx->gid, NULL, &a);
+			fresh = true;
+		}
+		if (!err)
+			err = open_file(m, &who, &a, fi->flags, fresh, NULL, &h);
+	}
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	use_handle(fi, h);
+	if (h->has_draft && !h->created)
+		a.size = 0;
+	attr_entry(&a, &e);
+	if (fuse_reply_create(req, &e, fi))
+		handle_free(m, h);
+}
+
+/* Replies: buf, iov, err. */
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
+	size_t got;
+	char *buf;
+	int err;
+
+	if (h->kind == HANDLE_DOCUMENT) {
+		read_reply(req, h, size, offset);
+		return;
+	}
+	if (h->kind == HANDLE_BYTES) {
+		got = (uint64_t)offset < h->size ? h->size - offset : 0;
+		fuse_reply_buf(req, h->bytes + (got ? offset : 0), got < size ? got : size);
+		return;
+	}
+	buf = malloc(size);
+	err = buf ? store_read(m->store, ino, offset, buf, size, &got) : -ENOMEM;
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_buf(req, buf, got);
+	free(buf);
+}
+
+static int write_draft(struct mount *m, struct handle *h, const struct process *who, const char *buf, size_t size, off_t offset)
+{
+	int err;
+
+	handle_lock(h);
+	err = handle_draft(m, h, false);
+	if (!err && (h->flags & O_APPEND))
+		offset = draft_size(&h->draft);
+	if (!err)
+		err = draft_write(&h->draft, offset, buf, size, m->options.max_document);
+	if (!err) {
+		h->truncated = false;
+		handle_changed(h, who);
+	} else if (!h->error) {
+		/* What could not be written makes the document incomplete: close says so. */
+		h->error = err;
+		h->writer = *who;
+		h->dirty = h->has_draft;
+	}
+	handle_unlock(h);
+	return err;
+}
+
+/* Replies: write, err. */
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
+	uint64_t where;
+	int err;
+
+	if (h->kind == HANDLE_DOCUMENT) {
+		struct process who = caller(req);
+
+		err = write_draft(m, h, &who, buf, size, offset);
+	} else if (fi->flags & O_APPEND) {
+		/* The kernel's offset comes from a size that may be stale. */
+		err = store_append(m->store, ino, buf, size, &where);
+	} else {
+		err = store_write(m->store, ino, offset, buf, size);
+	}
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_write(req, size);
+}
+
+/* Replies: err. */
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct process who;
+
+	if (h->kind != HANDLE_DOCUMENT || !handle_writes(h)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	who = caller(req);
+	handle_lock(h);
+	save_flush(req, h, &who, false);
+}
+
+/* Replies: err. */
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
+	struct process who;
+
+	if (h->kind == HANDLE_DOCUMENT && handle_writes(h)) {
+		who = caller(req);
+		handle_lock(h);
+		if (h->has_draft && h->dirty && !m->options.delay_ms) {
+			save_flush(req, h, &who, true);
+			return;
+		}
+		handle_unlock(h);
+	}
+	fuse_reply_err(req, -store_sync(m->store));
+}
+
+/* Replies: err. */
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct handle *h = handle_of(fi);
+
+	if (h->kind == HANDLE_DOCUMENT && handle_writes(h))
+		save_release(m, h);
+	handle_free(m, h);
+	fuse_reply_err(req, 0);
+}
+
+int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size)
+{
+	int err;
+
+	if (h && h->kind == HANDLE_DOCUMENT) {
+		handle_lock(h);
+		err = handle_draft(m, h, false);
+		if (!err && size != draft_size(&h->draft)) {
+			err = draft_truncate(&h->draft, size, m->options.max_document);
+			h->truncated = !size;
+			if (!err)
+				handle_changed(h, who);
+		}
+		handle_unlock(h);
+		return err;
+	}
+	if (a->kind == STORE_DOCUMENT)
+		return save_truncate(m, who, a, size);
+	return store_setattr(m->store, a->ino, &(struct store_attr){ .size = size }, STORE_SET_SIZE, NULL);
+}

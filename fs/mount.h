@@ -1,0 +1,51 @@
+/* The mount: what all requests share. */
+#ifndef FS_MOUNT_H
+#define FS_MOUNT_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "inode.h"
+#include "process.h"
+#include "store.h"
+#include "shown.h"
+#include "temp.h"
+#include "ticket.h"
+
+struct options {
+	char *store, *mountpoint;
+	int foreground, import, read_only, allow_other, edit;
+	unsigned delay_ms, ticket_ttl;
+	uint64_t cache, max_document;
+};
+
+struct mount {
+	struct options options;
+	struct store *store;
+	struct processes *processes;
+	struct tickets *tickets;
+	struct inodes *inodes;
+	struct temps *temps;
+	struct shown *shown;
+	struct timespec started;
+	uid_t owner;
+	gid_t owner_group;
+	atomic_ullong rejected;
+	void (*ready)(struct mount *m);	/* called once, when the kernel has begun to talk */
+	int ready_fd;
+};
+
+static inline struct mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* Who sent the request. */
+static inline struct process caller(fuse_req_t req)
+{
+	return processes_identify(mount_of(req)->processes, fuse_req_ctx(req)->pid);
+}
+
+#endif

@@ -1,0 +1,312 @@
+#include "ops.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "control.h"
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct mount *m = userdata;
+
+	/* Sizes come from us and nothing is cached: there is nothing for the kernel to invalidate by itself. */
+	conn->want &= ~FUSE_CAP_AUTO_INVAL_DATA;
+	conn->max_write = 1 << 20;
+	conn->time_gran = 1;
+	if (m->ready)
+		m->ready(m);
+}
+
+static void reply_entry(fuse_req_t req, const struct store_attr *a)
+{
+	struct fuse_entry_param e;
+
+	attr_entry(a, &e);
+	fuse_reply_entry(req, &e);
+}
+
+/* Replies: entry, err. */
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct mount *m = mount_of(req);
+	struct store_attr a;
+	uint64_t ino = 0, version = 0;
+	int err = control_lookup(m, parent, name, &a);
+
+	if (err == -ENOENT && parent != CONTROL_DIRECTORY)
+		err = store_lookup(m->store, parent, name, &a);
+	if (err == -ENOENT && store_is_document_name(name)) {
+		if (inodes_find_embryo(m->inodes, parent, name, fuse_req_ctx(req)->pid, &a)) {
+			err = 0;
+		} else {
+			struct process who = caller(req);
+
+			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
+			if (store_former(m->store, parent, name, &ino, &version))
+				ino = version = 0;
+			tickets_shown(m->tickets, &who, parent, name, ino, version);
+		}
+	}
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		reply_entry(req, &a);
+}
+
+/* Replies: attr, err. */
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct store_attr a;
+	struct stat st;
+	int err = attr_for(m, &who, ino, &a);
+
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_stat(&a, &st);
+	fuse_reply_attr(req, &st, 0);
+}
+
+static struct timespec now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t;
+}
+
+/* Replies: attr, err. */
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int valid, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct store_attr a, set = { .mode = to->st_mode, .uid = to->st_uid, .gid = to->st_gid, .atime = to->st_atim, .mtime = to->st_mtim };
+	unsigned mask = 0;
+	struct stat st;
+	int err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
+
+	if (!err && (valid & FUSE_SET_ATTR_SIZE))
+		err = a.kind == STORE_DIRECTORY ? -EISDIR : io_truncate(m, &who, &a, fi ? handle_of(fi) : NULL, to->st_size);
+	if (valid & FUSE_SET_ATTR_MODE)
+		mask |= STORE_SET_MODE;
+	if (valid & FUSE_SET_ATTR_UID)
+		mask |= STORE_SET_UID;
+	if (valid & FUSE_SET_ATTR_GID)
+		mask |= STORE_SET_GID;
+	if (valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW))
+		mask |= STORE_SET_ATIME;
+	if (valid & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW))
+		mask |= STORE_SET_MTIME;
+	if (valid & FUSE_SET_ATTR_ATIME_NOW)
+		set.atime = now();
+	if (valid & FUSE_SET_ATTR_MTIME_NOW)
+		set.mtime = now();
+	if (!err && mask) {
+		err = store_setattr(m->store, ino, &set, mask, NULL);
+		if (err == -ENOENT && inodes_set_embryo(m->inodes, ino, &set, mask))
+			err = 0;
+	}
+	if (!err)
+		err = attr_for(m, &who, ino, &a);
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	attr_stat(&a, &st);
+	fuse_reply_attr(req, &st, 0);
+}
+
+static bool is_ours(uint64_t parent, const char *name)
+{
+	return parent == CONTROL_DIRECTORY || (parent == STORE_ROOT && strcmp(name, CONTROL_NAME) == 0);
+}
+
+static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, const char *link)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct mount *m = mount_of(req);
+	struct store_attr a;
+	int err = -EEXIST;
+
+	if (!is_ours(parent, name) && !inodes_find_embryo(m->inodes, parent, name, 0, &a))
+		err = parent == STORE_REJECTED ? -EACCES : store_create(m->store, parent, name, 0, mode, ctx->uid, ctx->gid, link, &a);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		reply_entry(req, &a);
+}
+
+/* Replies: entry, err. */
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	if (S_ISREG(mode))
+		make(req, parent, name, S_IFREG | (mode & 07777), NULL);
+	else
+		fuse_reply_err(req, EPERM);
+}
+
+/* Replies: entry, err. */
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	make(req, parent, name, S_IFDIR | (mode & 07777), NULL);
+}
+
+/* Replies: entry, err. */
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	make(req, parent, name, S_IFLNK | 0777, link);
+}
+
+/* Replies: err. */
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EPERM);
+}
+
+/* Replies: readlink, err. */
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char target[4096];
+	int err = store_readlink(mount_of(req)->store, ino, target, sizeof(target));
+
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_readlink(req, target);
+}
+
+/* Replies: err. */
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct store_attr a;
+	int err;
+
+	if (is_ours(parent, name)) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	err = store_lookup(m->store, parent, name, &a);
+	if (err == -ENOENT && inodes_find_embryo(m->inodes, parent, name, 0, &a)) {
+		inodes_unlinked(m->inodes, a.ino, &who);
+		fuse_reply_err(req, 0);
+		return;
+	}
+	if (!err)
+		err = store_unlink(m->store, parent, name, inodes_is_open(m->inodes, a.ino), &a);
+	if (!err) {
+		inodes_unlinked(m->inodes, a.ino, &who);
+		temps_forget(m->temps, a.ino);
+	}
+	if (!err && store_is_document_name(name)) {
+		tickets_unlinked(m->tickets, &who, parent, name);
+		tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0);
+	}
+	fuse_reply_err(req, -err);
+}
+
+/* Replies: err. */
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	int err = is_ours(parent, name) ? -EPERM : store_rmdir(mount_of(req)->store, parent, name);
+
+	fuse_reply_err(req, -err);
+}
+
+static int plain_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+			unsigned flags)
+{
+	struct store_attr from, to;
+	bool exists;
+	int err = store_lookup(m->store, parent, name, &from);
+
+	if (err)
+		return err;
+	exists = store_lookup(m->store, new_parent, new_name, &to) == 0;
+	err = store_rename(m->store, parent, name, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
+	if (err || (exists && from.ino == to.ino))
+		return err;
+	inodes_renamed(m->inodes, from.ino, new_parent, new_name);
+	if (exists && (flags & STORE_EXCHANGE))
+		inodes_renamed(m->inodes, to.ino, parent, name);
+	else if (exists)
+		inodes_unlinked(m->inodes, to.ino, who);
+	temps_forget(m->temps, from.ino);
+	if (from.kind == STORE_DOCUMENT)
+		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
+	return 0;
+}
+
+/* Replies: err. */
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name, unsigned flags)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	unsigned how = (flags & RENAME_NOREPLACE ? STORE_NOREPLACE : 0) | (flags & RENAME_EXCHANGE ? STORE_EXCHANGE : 0);
+	int err;
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		err = -EINVAL;
+	else if (is_ours(parent, name) || is_ours(new_parent, new_name) || new_parent == STORE_REJECTED)
+		err = -EPERM;
+	else if (strlen(new_name) > STORE_NAME_MAX)
+		err = -ENAMETOOLONG;
+	else
+		err = how ? -ENOSYS : save_rename(m, &who, parent, name, new_parent, new_name);
+	if (err == -ENOSYS)
+		err = plain_rename(m, &who, parent, name, new_parent, new_name, how);
+	fuse_reply_err(req, -err);
+}
+
+/* Replies: statfs, err. The figures of the disk that the store is on. */
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st;
+
+	if (statvfs(store_directory(mount_of(req)->store), &st)) {
+		fuse_reply_err(req, errno);
+		return;
+	}
+	st.f_namemax = STORE_NAME_MAX;
+	fuse_reply_statfs(req, &st);
+}
+
+/* Replies: err. */
+static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, -store_sync(mount_of(req)->store));
+}
+
+const struct fuse_lowlevel_ops fs_operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
+	.open = op_open,
+	.create = op_create,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.release = op_release,
+	.fsync = op_fsync,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+};

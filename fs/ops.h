@@ -1,0 +1,31 @@
+/* The filesystem's operations: resolve, call, reply once. */
+#ifndef FS_OPS_H
+#define FS_OPS_H
+
+#include "handle.h"
+
+extern const struct fuse_lowlevel_ops fs_operations;
+
+/* attr.c: attributes for the kernel. Nothing is cached there: timeouts are 0. */
+void attr_stat(const struct store_attr *a, struct stat *st);
+void attr_entry(const struct store_attr *a, struct fuse_entry_param *e);
+/* Attributes as this process is to see them: of a file it is writing the size of its draft. */
+int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret);
+
+/* io.c */
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* ftruncate through a handle, or truncate by path (h NULL). 0 or an error. */
+int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size);
+
+/* dir.c */
+void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+
+#endif

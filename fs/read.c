@@ -1,0 +1,127 @@
+#include "handle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int send_pieces(void *arg, struct iovec *pieces, int count)
+{
+	fuse_reply_iov(arg, pieces, count);
+	return 0;
+}
+
+/* The newest version of an open document. One that was unlinked meanwhile is read as it was. */
+static int newest(struct mount *m, uint64_t ino, struct store_view **ret)
+{
+	struct store_attr a;
+	int err = store_view_open(m->store, ino, 0, ret);
+
+	if (err != -ENOENT)
+		return err;
+	err = store_getattr(m->store, ino, &a);
+	if (!err && a.kind == STORE_DOCUMENT && a.version > 1)
+		err = store_view_open(m->store, ino, a.version - 1, ret);
+	return err;
+}
+
+int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size)
+{
+	struct store_view *v = NULL;
+	struct place place;
+	uint64_t version;
+	int err;
+
+	if (h->view || h->raw)
+		return 0;
+	err = newest(m, h->ino, &v);
+	h->raw = err == -EINVAL || err == -ENOENT;
+	if (err && !h->raw)
+		return err;
+	if (v) {
+		version = shown_version(m->shown, who, h->ino, size, h->opened);
+		if (version && version != store_view_version(v) && !shown_locked(who, h->ino)) {
+			struct store_view *told;
+
+			if (!store_view_open(m->store, h->ino, version, &told)) {
+				store_view_unref(v);
+				v = told;
+			}
+		}
+	}
+	h->view = v;
+	inodes_place(m->inodes, h->inode, &place);
+	if (!place.unlinked)
+		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
+	/* A handle that is read before it is written is based on that read. */
+	if (handle_writes(h) && !h->has_draft) {
+		struct ticket_set *set;
+
+		err = tickets_freeze(m->tickets, who, &set);
+		if (err)
+			return err;
+		ticket_set_free(h->set);
+		h->set = set;
+	}
+	return 0;
+}
+
+static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool from_draft)
+{
+	struct mount *m = mount_of(req);
+	char *buf = malloc(size ? size : 1);
+	size_t got = 0;
+	int err = buf ? 0 : -ENOMEM;
+
+	if (!err && from_draft)
+		err = draft_read(&h->draft, offset, buf, size, &got);
+	else if (!err)
+		err = store_read(m->store, h->ino, offset, buf, size, &got);
+	if (err == -ENOENT)
+		err = 0;
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_buf(req, buf, got);
+	free(buf);
+}
+
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct store_view *v;
+	int err;
+
+	handle_lock(h);
+	if (h->has_draft && h->dirty) {
+		reply_copy(req, h, size, offset, true);
+		handle_unlock(h);
+		return;
+	}
+	if (offset == 0 && h->ended) {
+		store_view_unref(h->view);
+		h->view = NULL;
+		h->raw = h->ended = false;
+		h->opened = shown_now(m->shown);
+	}
+	err = read_begin(m, h, &who, size);
+	if (err) {
+		handle_unlock(h);
+		fuse_reply_err(req, -err);
+		return;
+	}
+	if (!h->view) {
+		reply_copy(req, h, size, offset, false);
+		handle_unlock(h);
+		return;
+	}
+	v = store_view_ref(h->view);
+	if (offset + size >= store_view_size(v))
+		h->ended = true;
+	handle_unlock(h);
+	if (offset >= store_view_size(v))
+		fuse_reply_buf(req, NULL, 0);
+	else if ((err = store_view_send(v, offset, size, send_pieces, req)))
+		fuse_reply_err(req, -err);
+	store_view_unref(v);
+}

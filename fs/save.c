@@ -1,0 +1,373 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handle.h"
+#include "log.h"
+
+/* ---- Refused documents (P5) ----------------------------------------------------------------------------------- */
+
+static void name_process(pid_t pid, char name[32])
+{
+	char path[64];
+	FILE *f;
+
+	strcpy(name, "?");
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fgets(name, 32, f))
+		name[strcspn(name, "\n")] = 0;
+	fclose(f);
+}
+
+static int keep_bytes(struct mount *m, struct handle *h, const char *name, char kept[STORE_NAME_MAX + 1])
+{
+	uint64_t size = draft_size(&h->draft);
+	size_t room = size < 1 << 20 ? size : 1 << 20, got;
+	struct store_attr a;
+	struct timespec now;
+	char *buf = malloc(room);
+	int err;
+
+	if (!buf)
+		return -ENOMEM;
+	clock_gettime(CLOCK_REALTIME, &now);
+	snprintf(kept, STORE_NAME_MAX + 1, "%.200s-%lld%09ld", name, (long long)now.tv_sec, now.tv_nsec);
+	err = store_create(m->store, STORE_REJECTED, kept, 0, S_IFREG | 0600, m->owner, m->owner_group, NULL, &a);
+	for (uint64_t at = 0; !err && at < size; at += got) {
+		err = draft_read(&h->draft, at, buf, room, &got);
+		if (!err)
+			err = store_write(m->store, a.ino, at, buf, got);
+	}
+	free(buf);
+	return err;
+}
+
+/* Needs the handle's lock. */
+static void reject(struct mount *m, struct handle *h, const struct place *place, int error, uint64_t offset, const char *reason)
+{
+	char comm[32], kept[STORE_NAME_MAX + 1], path[4096];
+	int err = 0;
+
+	atomic_fetch_add(&m->rejected, 1);
+	name_process(h->writer.tgid, comm);
+	if (place->unlinked || store_path(m->store, h->ino, path, sizeof(path)))
+		snprintf(path, sizeof(path), "%s", place->name);
+	if (draft_size(&h->draft))
+		err = keep_bytes(m, h, place->name, kept);
+	else
+		strcpy(kept, "");
+	log_line(LOG_WARNING, "refused %s, written by pid %d (%s): %s at byte %llu of %llu; the last good version stands; %s%s", path,
+		 (int)h->writer.tgid, comm, reason ? reason : store_strerror(error), (unsigned long long)offset,
+		 (unsigned long long)draft_size(&h->draft),
+		 err ? "its bytes could not be kept: " : *kept ? "its bytes are kept as .historyfs/rejected/" : "it was empty",
+		 err ? store_strerror(err) : kept);
+	h->settled = true;
+	h->dirty = false;
+}
+
+/* ---- Saves ---------------------------------------------------------------------------------------------------- */
+
+struct work {
+	struct mount *mount;
+	struct handle *h;
+	fuse_req_t req;
+	struct place place;
+	struct store_save save;
+	char *name;
+};
+
+static void fill(struct store_save *save, struct mount *m, struct ticket_set *set, const struct process *who)
+{
+	save->pid = who->tgid;
+	if (set && ticket_set_events(set))
+		save->flags |= STORE_SAVE_EVENTS;
+	if (m->options.edit)
+		save->flags |= STORE_SAVE_EDIT;
+}
+
+/* Needs the handle's lock. */
+static int prepare(struct mount *m, struct handle *h, struct place *place, struct store_save *save)
+{
+	struct store_attr a;
+	int err;
+
+	inodes_place(m->inodes, h->inode, place);
+	*save = (struct store_save){
+		.ino = h->ino, .parent = place->parent, .name = place->name, .prefix = h->draft.base, .prefix_size = h->draft.keep,
+		.tail = h->draft.tail, .tail_size = h->draft.tail_size, .mode = place->mode, .uid = place->uid, .gid = place->gid,
+	};
+	if (!place->embryo && place->unlinked && !store_getattr(m->store, h->ino, &a)) {
+		save->mode = a.mode & 07777;
+		save->uid = a.uid;
+		save->gid = a.gid;
+	}
+	if (!draft_size(&h->draft))
+		save->flags |= STORE_SAVE_EMPTY;
+	fill(save, m, h->set, &h->writer);
+	if (!h->set)
+		return 0;
+	err = tickets_bases(m->tickets, h->set, place->parent, place->name, false, &save->bases, &save->base_count);
+	return err;
+}
+
+/* A file that its own writer unlinked has no name to be saved under: as on any filesystem it goes with the handle. */
+static bool orphaned(const struct handle *h, const struct place *place)
+{
+	return place->unlinked && place->unlinker.known && place->unlinker.tgid == h->writer.tgid && place->unlinker.start == h->writer.start;
+}
+
+/* Needs the handle's lock. */
+static void saved(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
+{
+	h->dirty = h->truncated = h->created = false;
+	h->settled = true;
+	atomic_store(&h->draft_size, HANDLE_NO_DRAFT);
+	inodes_hatch(m->inodes, h->inode);
+	store_view_unref(h->view);
+	h->view = NULL;
+	h->raw = false;
+	if (h->set)
+		tickets_saved(m->tickets, h->set, place->parent, place->name, save);
+	if (save->result & STORE_SAVED_UNCERTAIN)
+		log_line(LOG_INFO, "%s: version %llu keeps both of what may have been an edit; `historyctl undo` takes it back", place->name,
+			 (unsigned long long)save->version);
+}
+
+/* Says how a failed save is to be reported; an incomplete document keeps its draft until release. */
+static int failed(struct handle *h, const struct store_save *save)
+{
+	/* Incomplete or refused: the draft stays until release, where it is kept aside. */
+	h->error = save->error == -EINVAL ? 0 : save->error;
+	return save->error;
+}
+
+static void flushed(struct store_save *save)
+{
+	struct work *w = save->arg;
+	struct handle *h = w->h;
+	int err;
+
+	pthread_mutex_lock(&h->lock);
+	if (save->error)
+		err = failed(h, save);
+	else
+		err = 0, saved(w->mount, h, &w->place, save);
+	h->saving = false;
+	pthread_cond_broadcast(&h->idle);
+	pthread_mutex_unlock(&h->lock);
+	fuse_reply_err(w->req, -err);
+	free(w);
+}
+
+static bool same_process(const struct process *a, const struct process *b)
+{
+	return a->tgid == b->tgid && a->start == b->start;
+}
+
+void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync)
+{
+	struct mount *m = mount_of(req);
+	struct work *w;
+	bool foreign = who->known && h->writer.known && !same_process(who, &h->writer);
+	int err = 0;
+
+	if (!sync && who->known)
+		h->dying = process_dying(who->tid);
+	/* What a process that did not write it closes is not finished by that (a child's inherited descriptors). */
+	if (!h->has_draft || (!h->dirty && !h->created) || (foreign && !sync))
+		goto reply;
+	if (h->error) {
+		err = h->error;
+		goto reply;
+	}
+	/* Emptied, and perhaps about to be written: release decides. But a file that was only made exists from now on. */
+	if (!draft_size(&h->draft) && (h->truncated || h->dying) && !sync)
+		goto reply;
+	w = calloc(1, sizeof(*w));
+	err = w ? prepare(m, h, &w->place, &w->save) : -ENOMEM;
+	if (!err && orphaned(h, &w->place)) {
+		free(w);
+		goto reply;
+	}
+	if (err) {
+		free(w);
+		goto reply;
+	}
+	w->mount = m;
+	w->h = h;
+	w->req = req;
+	w->save.done = flushed;
+	w->save.arg = w;
+	h->saving = true;
+	handle_unlock(h);
+	store_submit(m->store, &w->save);
+	return;
+reply:
+	handle_unlock(h);
+	fuse_reply_err(req, -err);
+}
+
+void save_release(struct mount *m, struct handle *h)
+{
+	struct store_save save;
+	struct place place;
+	int err;
+
+	handle_lock(h);
+	if (!h->has_draft || (!h->dirty && !h->created) || (h->truncated && h->dying) || (h->dying && !draft_size(&h->draft)))
+		goto out;
+	err = prepare(m, h, &place, &save);
+	if (orphaned(h, &place))
+		goto out;
+	if (h->error) {
+		reject(m, h, &place, h->error, draft_size(&h->draft), NULL);
+		goto out;
+	}
+	if (!err)
+		err = store_save(m->store, &save);
+	if (!err)
+		saved(m, h, &place, &save);
+	else
+		reject(m, h, &place, err, save.error_offset, save.reason);
+out:
+	handle_unlock(h);
+}
+
+int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size)
+{
+	struct store_save save = { .ino = a->ino, .prefix_size = size };
+	struct ticket_set *set = NULL;
+	int err;
+
+	if (size == a->size)
+		return 0;
+	if (size > a->size)
+		return -EINVAL;
+	err = tickets_freeze(m->tickets, who, &set);
+	if (!err)
+		err = tickets_bases(m->tickets, set, a->parent, a->name, false, &save.bases, &save.base_count);
+	if (!err && size)
+		err = store_view_open(m->store, a->ino, a->version, &save.prefix);
+	fill(&save, m, set, who);
+	if (!size)
+		save.flags |= STORE_SAVE_EMPTY;
+	if (!err)
+		err = store_save(m->store, &save);
+	if (!err)
+		tickets_saved(m->tickets, set, a->parent, a->name, &save);
+	store_view_unref(save.prefix);
+	ticket_set_free(set);
+	return err;
+}
+
+/* ---- Renaming a temp file to a document ----------------------------------------------------------------------- */
+
+/* The temp file's bytes, as what they share with the document that is there and the rest. */
+static int take_bytes(struct mount *m, const struct store_attr *from, const struct store_attr *to, struct draft *d)
+{
+	size_t room = from->size < 1 << 20 ? from->size : 1 << 20, got = 0;
+	struct store_view *now = NULL, *source = NULL;
+	char *buf;
+	int err = 0;
+
+	if (from->size > m->options.max_document)
+		return -EFBIG;
+	if (to && to->kind == STORE_DOCUMENT)
+		err = store_view_open(m->store, to->ino, 0, &now);
+	if (err && err != -ENOENT)
+		return err;
+	draft_begin(d, now);
+	store_view_unref(now);
+	buf = malloc(room ? room : 1);
+	err = buf ? 0 : -ENOMEM;
+	if (!err && from->kind == STORE_DOCUMENT)
+		err = store_view_open(m->store, from->ino, 0, &source);
+	for (uint64_t at = 0; !err && at < from->size; at += got) {
+		if (source)
+			err = store_view_read(source, at, buf, room, &got);
+		else
+			err = store_read(m->store, from->ino, at, buf, room, &got);
+		if (!err && !got)
+			err = -EIO;
+		if (!err)
+			err = draft_write(d, at, buf, got, m->options.max_document);
+	}
+	store_view_unref(source);
+	free(buf);
+	return err;
+}
+
+static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
+			  struct ticket_set *set, uint64_t parent, const char *name)
+{
+	struct draft d = { 0 };
+	struct store_save save = {
+		.ino = to ? to->ino : 0, .parent = parent, .name = name, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
+		.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
+	};
+	struct ticket_set *own = NULL;
+	int err = take_bytes(m, from, to, &d);
+
+	if (!err && !set) {
+		err = tickets_freeze(m->tickets, who, &own);
+		set = own;
+	}
+	if (!err)
+		err = tickets_bases(m->tickets, set, parent, name, true, &save.bases, &save.base_count);
+	if (!err) {
+		save.prefix = d.base;
+		save.prefix_size = d.keep;
+		save.tail = d.tail;
+		save.tail_size = d.tail_size;
+		if (!from->size)
+			save.flags |= STORE_SAVE_EMPTY;
+		fill(&save, m, set, who);
+		err = store_save(m->store, &save);
+	}
+	if (!err) {
+		tickets_saved(m->tickets, set, parent, name, &save);
+		inodes_unlinked(m->inodes, from->ino, who);
+	} else if (err == -EINVAL) {
+		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
+			 name, (int)who->tgid, save.reason ? save.reason : store_strerror(err), (unsigned long long)save.error_offset);
+	}
+	draft_release(&d);
+	ticket_set_free(own);
+	return err;
+}
+
+int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
+{
+	struct store_attr from, to;
+	struct ticket_set *set;
+	bool exists, fresh;
+	int err;
+
+	if (!store_is_document_name(new_name))
+		return -ENOSYS;
+	err = store_lookup(m->store, parent, name, &from);
+	if (err || (from.kind != STORE_SCRATCH && from.kind != STORE_DOCUMENT))
+		return err ? err : -ENOSYS;
+	err = store_lookup(m->store, new_parent, new_name, &to);
+	if (err && err != -ENOENT)
+		return err;
+	exists = !err;
+	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
+		return -ENOSYS;
+	set = temps_take(m->temps, from.ino, &fresh);
+	/* An established session keeps its own history when it is renamed. */
+	if (from.kind == STORE_DOCUMENT && (!fresh || !exists)) {
+		ticket_set_free(set);
+		return -ENOSYS;
+	}
+	err = rename_as_save(m, who, &from, exists ? &to : NULL, set, new_parent, new_name);
+	ticket_set_free(set);
+	/* What is no document may take a name that no document has. */
+	if (err == -EINVAL && !(exists && to.kind == STORE_DOCUMENT))
+		return -ENOSYS;
+	return err;
+}

@@ -1,0 +1,30 @@
+/*
+ * Sizes that were told to processes (P3). fstat carries no handle, so what a process reads first through a handle is the version
+ * whose size it was told since it opened it, even when a commit came between; unless it has taken a lock
+ * meanwhile, for then it must see what the lock's holder before it has committed. One lock inside; old entries are overwritten.
+ */
+#ifndef FS_SHOWN_H
+#define FS_SHOWN_H
+
+#include "process.h"
+
+struct shown;
+
+int shown_new(struct shown **ret);
+void shown_free(struct shown *s);	/* NULL is fine */
+
+/* A point in time, to compare what was told with. */
+uint64_t shown_now(struct shown *s);
+
+void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64_t version, uint64_t size);
+
+/*
+ * The version that a first read of `size` bytes is meant for, of those told since `since`: the newest whose size it asks for, else the newest told
+ * to the thread, else to the process. 0: none.
+ */
+uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino, uint64_t size, uint64_t since);
+
+/* Whether the process holds a file lock (/proc/locks), or somebody one on this inode whose owner is not told. */
+bool shown_locked(const struct process *who, uint64_t ino);
+
+#endif

@@ -1,0 +1,537 @@
+/*
+ * The rules over what seen.h keeps: which entries are candidates of a save, and which of them it ends.
+ */
+#include "ticket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "seen.h"
+
+#define TTL_S 3600
+#define EXITED_S 600
+#define MAX_BYTES (8u << 20)
+#define SECOND UINT64_C(1000000000)
+#define OWN_MAX 65536
+#define ANCESTORS_MAX 16
+
+struct tickets {
+	struct seen seen;
+	uint64_t tick;		/* nanoseconds of a clock tick, the unit of process start times */
+};
+
+struct candidate {
+	struct store_base base;
+	struct own *own;	/* base.own is a slice of it */
+	uint32_t own_from;
+	bool written;
+	enum { OF_PROCESS, OF_PARENT, OF_GROUP } of;
+	struct process who;	/* OF_GROUP: whose ticket it is */
+	uint64_t first;		/* its entry */
+};
+
+struct ticket_set {
+	struct tickets *tickets;
+	struct client *client;
+	struct process who;
+	bool events;
+	struct freeze freeze;
+	struct candidate *candidates;
+	struct store_base *bases;
+	size_t count, capacity;
+};
+
+int tickets_new(struct processes *processes, unsigned ttl, size_t max_bytes, struct tickets **ret)
+{
+	struct tickets *t = calloc(1, sizeof *t);
+	if (!t)
+		return -ENOMEM;
+
+	uint64_t seconds = ttl ? ttl : TTL_S;
+	seen_init(&t->seen, processes, seconds * SECOND, (seconds < EXITED_S ? seconds : EXITED_S) * SECOND,
+		  max_bytes ? max_bytes : MAX_BYTES);
+	t->tick = SECOND / (uint64_t)sysconf(_SC_CLK_TCK);
+	*ret = t;
+	return 0;
+}
+
+void tickets_free(struct tickets *t)
+{
+	if (!t)
+		return;
+	seen_release(&t->seen);
+	free(t);
+}
+
+static int show(struct seen *s, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version)
+{
+	struct client *c = client_get(s, who);
+	struct record *r = c ? seen_get(s, c, parent, name) : NULL;
+	struct entry *e = NULL;
+
+	if (!r)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->count; i++) {
+		struct entry *x = &r->entries[i];
+		if (!x->ended && !x->written && x->thread == who->tid && (!e || x->first > e->first))
+			e = x;
+	}
+	if (e && e->ino == ino && e->version == version) {
+		e->last = s->now;
+		e->count += e->count < SEEN_COUNT_MAX;
+		return 0;
+	}
+	return record_append(s, r, &(struct entry){ .ino = ino, .version = version, .first = s->now, .last = s->now,
+						    .thread = who->tid, .count = 1 });
+}
+
+void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version)
+{
+	int r = -ENOMEM;
+
+	/* Without memory the first unlock gives some back. */
+	for (int i = 0; i < 2 && r < 0; i++) {
+		seen_lock(&t->seen);
+		r = show(&t->seen, who, parent, name, ino, version);
+		seen_unlock(&t->seen);
+	}
+}
+
+/* A set is frozen now: what has an earlier stamp is older. Sets of a process stay in that order. */
+static void freeze(struct seen *s, struct ticket_set *set)
+{
+	set->freeze.stamp = s->now;
+	list_append(&set->client->frozen, &set->freeze.of_client);
+}
+
+int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_set **ret)
+{
+	struct ticket_set *set = calloc(1, sizeof *set);
+	if (!set)
+		return -ENOMEM;
+
+	set->tickets = t;
+	set->who = *who;
+	set->events = processes_events(t->seen.processes, who);
+	list_init(&set->freeze.of_client);
+	seen_lock(&t->seen);
+	set->client = client_get(&t->seen, who);
+	if (set->client) {
+		set->client->refs++;
+		freeze(&t->seen, set);
+	}
+	seen_unlock(&t->seen);
+	if (!set->client) {
+		free(set);
+		return -ENOMEM;
+	}
+	*ret = set;
+	return 0;
+}
+
+static void clear_candidates(struct seen *s, struct ticket_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		own_unref(s, set->candidates[i].own);
+	set->count = 0;
+}
+
+void ticket_set_free(struct ticket_set *set)
+{
+	if (!set)
+		return;
+	struct seen *s = &set->tickets->seen;
+	seen_lock(s);
+	clear_candidates(s, set);
+	list_remove(&set->freeze.of_client);
+	set->client->refs--;
+	seen_unlock(s);
+	free(set->candidates);
+	free(set->bases);
+	free(set);
+}
+
+bool ticket_set_events(const struct ticket_set *set)
+{
+	return set->events;
+}
+
+const struct process *ticket_set_process(const struct ticket_set *set)
+{
+	return &set->who;
+}
+
+/* ---- Candidates ---------------------------------------------------------------------------------------------- */
+
+static bool same_base(const struct store_base *a, const struct store_base *b)
+{
+	return a->ino == b->ino && a->version == b->version && a->own_count == b->own_count &&
+	       ((a->flags ^ b->flags) & STORE_BASE_LATER) == 0 &&
+	       (a->own_count == 0 || memcmp(a->own, b->own, a->own_count * sizeof *a->own) == 0);
+}
+
+static int grow_candidates(struct ticket_set *set)
+{
+	size_t capacity = set->capacity ? set->capacity * 2 : 4;
+	struct candidate *candidates = realloc(set->candidates, capacity * sizeof *candidates);
+	if (!candidates)
+		return -ENOMEM;
+	set->candidates = candidates;
+	struct store_base *bases = realloc(set->bases, capacity * sizeof *bases);
+	if (!bases)
+		return -ENOMEM;
+	set->bases = bases;
+	set->capacity = capacity;
+	return 0;
+}
+
+static int add_candidate(struct ticket_set *set, const struct entry *e, unsigned flags, uint64_t order, int of, const struct client *c)
+{
+	struct candidate x = {
+		.base = { .ino = e->ino, .version = e->version, .own = e->own ? e->own->versions + e->own_from : NULL,
+			  .own_count = e->own_count, .flags = flags, .order = order },
+		.own = e->own, .own_from = e->own_from, .written = e->written, .of = of, .who = c->who, .first = e->first,
+	};
+
+	for (size_t i = 0; i < set->count; i++) {
+		struct candidate *y = &set->candidates[i];
+		if (!same_base(&y->base, &x.base))
+			continue;
+		/* What is used up with it: the thread's own ticket, or else a ticket, not the document. */
+		if (x.of == y->of && ((y->written && !x.written) || (flags & ~y->base.flags & STORE_BASE_THREAD))) {
+			y->written = x.written;
+			y->first = x.first;
+		}
+		y->base.flags |= flags;
+		y->base.order = y->base.order > order ? y->base.order : order;
+		return 0;
+	}
+	if (set->count == set->capacity && grow_candidates(set) < 0)
+		return -ENOMEM;
+	if (x.own)
+		x.own->refs++;
+	set->candidates[set->count++] = x;
+	return 0;
+}
+
+static bool is_own(const struct ticket_set *set, const struct entry *e)
+{
+	return e->thread == set->who.tid && set->who.tid > 0;
+}
+
+/* The newest stamp of a ticket that is older than `before`. */
+static uint64_t order_before(const struct entry *e, uint64_t before)
+{
+	return e->last < before ? e->last : e->first;
+}
+
+/* Rules 3 and 4. *ret_alone: the thread's own tickets go first, and tickets of parents don't count. */
+static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
+{
+	uint64_t frozen = set->freeze.stamp, newest = 0;
+	const struct entry *document = NULL;
+	int ret = 0;
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct entry *e = &r->entries[i];
+		if (e->first >= frozen)
+			continue;
+		if (e->written)
+			document = !document || e->first > document->first ? e : document;
+		else if (!e->ended && is_own(set, e) && order_before(e, frozen) > newest)
+			newest = order_before(e, frozen);
+	}
+	bool alone = !set->events && newest;
+	for (size_t i = 0; i < r->count && ret == 0; i++) {
+		const struct entry *e = &r->entries[i];
+		if (e->written) {
+			bool later = e->first >= frozen;
+			/* An unlink before the freeze ended the document without another in its place. */
+			bool last = e == document && (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
+			if (later ? !alone : last)
+				ret = add_candidate(set, e, STORE_BASE_WRITTEN | (later ? STORE_BASE_LATER : 0), e->first,
+						    OF_PROCESS, set->client);
+		} else if (!e->ended && e->first < frozen && (!alone || is_own(set, e))) {
+			ret = add_candidate(set, e, is_own(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
+		}
+	}
+	*ret_alone = alone;
+	return ret;
+}
+
+/* Rule 1: what the parent could have saved from at the moment of the fork; a clock tick is as near as that moment is known. */
+static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name)
+{
+	int ret = 0, n = 0;
+
+	for (const struct client *c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
+		const struct record *r = record_find(&t->seen, c->parent, parent, name);
+		uint64_t from = c->forked * t->tick, to = from + t->tick;
+		for (size_t i = 0; r && i < r->count && ret == 0; i++) {
+			const struct entry *e = &r->entries[i];
+			if (e->first < to && (!e->ended || e->ended >= from))
+				ret = add_candidate(set, e, e->written ? STORE_BASE_WRITTEN : 0, order_before(e, to), OF_PARENT, c->parent);
+		}
+		if (r && r->alone && r->alone < from)
+			break;
+	}
+	return ret;
+}
+
+/* Rule 8. */
+static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name)
+{
+	const struct entry *newest = NULL;
+	struct client *of = NULL;
+
+	for (struct client *c = NULL; set->client->group > 0 && (c = client_of_group(&t->seen, set->client->group, c));) {
+		const struct record *r = record_find(&t->seen, c, parent, name);
+		for (size_t i = 0; r && i < r->count; i++) {
+			const struct entry *e = &r->entries[i];
+			if (!e->ended && !e->written && (!newest || e->last > newest->last)) {
+				newest = e;
+				of = c;
+			}
+		}
+	}
+	return newest ? add_candidate(set, newest, 0, newest->last, OF_GROUP, of) : 0;
+}
+
+static int newer_first(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	return (x->base.order < y->base.order) - (x->base.order > y->base.order);
+}
+
+int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,
+		  const struct store_base **ret, size_t *ret_count)
+{
+	bool alone = false;
+	int r = 0;
+
+	seen_lock(&t->seen);
+	clear_candidates(&t->seen, set);
+	const struct record *own = record_find(&t->seen, set->client, parent, name);
+	if (own)
+		r = add_own(set, own, &alone);
+	if (r == 0 && !alone && !(own && own->alone))
+		r = add_inherited(t, set, parent, name);
+	if (r == 0 && set->count == 0 && pipeline)
+		r = add_of_group(t, set, parent, name);
+	if (r < 0)
+		clear_candidates(&t->seen, set);
+	seen_unlock(&t->seen);
+	if (r < 0)
+		return r;
+
+	if (set->count > 1)
+		qsort(set->candidates, set->count, sizeof *set->candidates, newer_first);
+	for (size_t i = 0; i < set->count; i++)
+		set->bases[i] = set->candidates[i].base;
+	*ret = set->bases;
+	*ret_count = set->count;
+	return 0;
+}
+
+/* ---- After a save -------------------------------------------------------------------------------------------- */
+
+static void use_up(struct seen *s, struct record *r, uint64_t first)
+{
+	struct entry *e = entry_find(r, first);
+
+	if (e && !e->written && --e->count == 0)
+		e->ended = s->now;
+}
+
+/* Rule 4: the saving thread's tickets of before the freeze have ended. What it was shown since is for its next save. */
+static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct entry *e = &r->entries[i];
+		if (e->written || e->ended || !is_own(set, e) || e->first >= set->freeze.stamp)
+			continue;
+		if (e->last > set->freeze.stamp) {
+			e->first = e->last;
+			e->count = 1;
+		} else {
+			e->ended = s->now;
+		}
+	}
+}
+
+/* Adds a version at the end of the entry's own ones. */
+static int append_own(struct seen *s, struct entry *e, uint64_t version)
+{
+	struct own *o = e->own;
+
+	/* Without the oldest their messages would count as not seen: they'd come twice, but none would go. */
+	if (e->own_count >= OWN_MAX) {
+		e->own_from += e->own_count / 2;
+		e->own_count -= e->own_count / 2;
+	}
+	if (o && e->own_from + e->own_count == o->count && o->count < o->capacity) {
+		o->refs++;
+	} else {
+		o = own_new(s, e->own_count < 2 ? 4 : e->own_count * 2);
+		if (!o)
+			return -ENOMEM;
+		if (e->own_count)
+			memcpy(o->versions, e->own->versions + e->own_from, e->own_count * sizeof *o->versions);
+		o->count = e->own_count;
+		e->own_from = 0;
+	}
+	o->versions[o->count++] = version;
+	e->own_count++;
+	e->own = o;
+	return 0;
+}
+
+/*
+ * The document as it was written, as an entry that has a reference to its own versions. What is not said to have been in it
+ * others' saves may have brought, and a later save from it must not remove that.
+ */
+static int written_entry(struct seen *s, const struct candidate *chosen, const struct store_save *save, struct entry *ret)
+{
+	bool same = save->version == save->previous;
+	bool comparable = chosen && chosen->base.ino == save->saved_ino;
+	struct entry e = { .ino = save->saved_ino, .version = save->version, .first = s->now, .last = s->now, .written = true };
+
+	if (chosen && !(save->flags & STORE_SAVE_REPLACE) && (comparable ? chosen->base.version : 0) < save->previous) {
+		e.version = 0;
+		if (comparable) {
+			e.version = chosen->base.version;
+			e.own = chosen->own;
+			e.own_from = chosen->own_from;
+			e.own_count = (uint32_t)chosen->base.own_count;
+		}
+		if (!same && append_own(s, &e, save->version) < 0)
+			return -ENOMEM;
+		if (same && e.own)
+			e.own->refs++;
+		while (e.own_count && e.own->versions[e.own_from] == e.version + 1) {
+			e.version++;
+			e.own_from++;
+			e.own_count--;
+		}
+		if (!e.own_count) {
+			own_unref(s, e.own);
+			e.own = NULL;
+		}
+	}
+	*ret = e;
+	return 0;
+}
+
+static void set_written(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen,
+			const struct store_save *save)
+{
+	struct entry e;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < r->count; i++)
+		if (r->entries[i].written && !r->entries[i].ended)
+			last = r->entries[i].first;
+	if (save->version == save->previous && last >= set->freeze.stamp)
+		return;
+	/* Out of memory the document before stays the last one: from an older base nothing is lost. */
+	if (written_entry(s, chosen, save, &e) < 0)
+		return;
+	if (record_append(s, r, &e) == 0 && last) {
+		struct entry *before = entry_find(r, last);
+		if (before)
+			before->ended = s->now;
+	}
+	own_unref(s, e.own);
+}
+
+void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	const struct candidate *chosen = save->base >= 0 && (size_t)save->base < set->count ? &set->candidates[save->base] : NULL;
+	struct record *r = seen_get(s, set->client, parent, name);
+	if (r) {
+		if (chosen && chosen->of == OF_PROCESS)
+			use_up(s, r, chosen->first);
+		else if (chosen && chosen->of == OF_PARENT)
+			r->alone = s->now;
+		else if (chosen)
+			use_up(s, record_find(s, client_find(s, &chosen->who), parent, name), chosen->first);
+		if (!set->events) {
+			end_thread(s, set, r);
+			if (set->who.tid == set->who.tgid)
+				r->alone = s->now;
+		}
+		if (save->version)
+			set_written(s, set, r, chosen, save);
+	}
+	clear_candidates(s, set);
+	/* After what was just written. */
+	s->now++;
+	freeze(s, set);
+	seen_unlock(s);
+}
+
+/* ---- Names --------------------------------------------------------------------------------------------------- */
+
+static void end_all(struct seen *s, struct record *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (!r->entries[i].ended)
+			r->entries[i].ended = s->now;
+	r->alone = s->now;
+}
+
+void tickets_unlinked(struct tickets *t, const struct process *who, uint64_t parent, const char *name)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	struct client *c = client_get(s, who);
+	/* Without a record there is nothing to end but what came from parents. */
+	struct record *r = c && c->parent ? seen_get(s, c, parent, name) : record_find(s, c, parent, name);
+	if (r)
+		end_all(s, r);
+	seen_unlock(s);
+}
+
+void tickets_renamed(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		     uint64_t new_parent, const char *new_name)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	struct client *c = client_get(s, who);
+	const struct record *from = record_find(s, c, parent, name);
+	struct record *to = from ? seen_get(s, c, new_parent, new_name) : record_find(s, c, new_parent, new_name);
+	if (to && to != from) {
+		end_all(s, to);
+		/* Stamps stay: a set frozen before the rename has them as candidates. */
+		for (size_t i = 0; from && i < from->count; i++)
+			if (!from->entries[i].ended)
+				record_append(s, to, &from->entries[i]);
+	}
+	seen_unlock(s);
+}
+
+void tickets_count(struct tickets *t, uint64_t *ret_tickets, uint64_t *ret_processes, uint64_t *ret_bytes)
+{
+	struct seen *s = &t->seen;
+	uint64_t n = 0;
+
+	seen_lock(s);
+	for (int i = 0; i < 2; i++)
+		for (const struct list *l = s->used[i].next; l != &s->used[i]; l = l->next) {
+			const struct record *r = CONTAINER(l, const struct record, used);
+			for (size_t j = 0; j < r->count; j++)
+				n += !r->entries[j].ended;
+		}
+	*ret_tickets = n;
+	*ret_processes = s->clients.count;
+	*ret_bytes = s->bytes;
+	seen_unlock(s);
+}

@@ -1,0 +1,89 @@
+/*
+ * Tickets: which versions of a name each process has been shown, and so which bases a save of it may have had.
+ * The rules are numbered in the project's merge rules: 1 to 4 are kept here, 5 to 8 in the store, which gets the candidates.
+ *
+ * A name is (inode of its directory, name in it); tell of names that are or can become documents only (store_is_document_name),
+ * so that look-ups of lock and temp files leave no tickets. All functions may be called from any thread, with one lock inside;
+ * but one set is used by one thread at a time.
+ */
+#ifndef FS_TICKET_H
+#define FS_TICKET_H
+
+#include "process.h"
+#include "store.h"
+
+struct tickets;
+struct ticket_set;
+
+/*
+ * Tickets older than `ttl` seconds are forgotten (0: 3600), but of a process that lives its own last document never, and its
+ * newest unused ticket not before there is something newer. Processes that exited are forgotten after `ttl` or ten minutes at most;
+ * until then a pipeline may still need them (rule 8). When memory exceeds max_bytes (0: 8 MiB) exited processes go first, then
+ * names seen absent, then what was not touched for longest. `processes` must outlive the tickets. 0 or -ENOMEM.
+ */
+int tickets_new(struct processes *processes, unsigned ttl, size_t max_bytes, struct tickets **ret);
+/* No sets may be left. NULL is fine. */
+void tickets_free(struct tickets *t);
+
+/*
+ * Rule 1: `who` was shown version `version` of inode `ino` under that name: a handle's first read, or a look-up answered
+ * ENOENT (`version` is then the newest of the document that had the name, `ino` its inode; both 0 when there never was one).
+ * Shown again what its thread's newest unused ticket of the name already says, that ticket becomes newer and can be used once
+ * more (at most 64 times). Of other versions a process holds 64 unused tickets a name.
+ * Out of memory: the oldest tickets go; never fails.
+ */
+void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
+
+/*
+ * Rule 3: freezes the candidates of a save, when its handle is opened for writing (or when a temp file is opened that may be
+ * renamed later: freeze at open, resolve against the final name with tickets_bases). The set belongs to the caller. -ENOMEM.
+ * A handle that is itself read from before it is written (O_RDWR, flock, read, truncate, write) is based on that
+ * read: after telling tickets_shown of it, free its set and freeze again.
+ */
+int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_set **ret);
+void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
+
+/*
+ * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
+ * freeze, its own last written document of before the freeze, and its own documents committed after the freeze (flag
+ * STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
+ * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: these, and the written
+ * document if it is newer than they are; a thread that goes step by step saves what it read itself, and read last.
+ * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
+ * a save of the child used it up, or was done by its first thread.
+ * With `pipeline` set and no other candidate: the newest unused ticket of the process group, frozen or not (rule 8).
+ * The array and what it points to live until the next call with this set or until it is freed. -ENOMEM.
+ */
+int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,
+		  const struct store_base **ret, size_t *ret_count);
+
+/*
+ * After a save succeeded (also one that changed nothing), with the bases of the last tickets_bases of this set: the chosen base
+ * is used up (rules 4 and 6), and the document as written becomes the process's own last one: with a base that
+ * holds all versions up to `save->previous`, or none, it is all up to save->version; with another base, that base's versions
+ * and save->version. A save that changed nothing adds no version, and leaves a document committed after its freeze the
+ * last one (rule 7). `set` is then ready for the next save through the same handle: frozen anew, now.
+ */
+void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save);
+
+/*
+ * Rule 13: a process's own unlink ends its tickets of that name and its own last document; what it knows now is that the name
+ * is absent: tell that with tickets_shown, as for a look-up answered ENOENT.
+ */
+void tickets_unlinked(struct tickets *t, const struct process *who, uint64_t parent, const char *name);
+
+/*
+ * The process renamed an established document: what it knows of the old name holds for the new one too. (Still of the old one:
+ * editors rename a file away and write it anew.)
+ */
+void tickets_renamed(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		     uint64_t new_parent, const char *new_name);
+
+/* Whether a save of this name through `set` comes from a process with an event loop (rule 4). As found when it froze. */
+bool ticket_set_events(const struct ticket_set *set);
+const struct process *ticket_set_process(const struct ticket_set *set);
+
+/* For .historyfs/status: unused tickets and own last documents; processes remembered; bytes used. */
+void tickets_count(struct tickets *t, uint64_t *ret_tickets, uint64_t *ret_processes, uint64_t *ret_bytes);
+
+#endif

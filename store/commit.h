@@ -1,0 +1,40 @@
+/*
+ * Group commit. Saves wait in a queue; the writer thread takes all that are there into one transaction, merges each inside it, commits
+ * once and then answers them. What updates left in memory goes to disk with the next group, or alone after a while.
+ *
+ *	store_submit -> [queue] -> group -> durable -> done()
+ *	                              \-> failed: each alone -> done()
+ *
+ * With a delay configured a save is an update of the memory, made in the caller's thread, and the writer thread only
+ * takes memory to disk.
+ */
+#ifndef STORE_COMMIT_H
+#define STORE_COMMIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+struct store_save;
+struct commit;
+
+struct commit_stats {
+	uint64_t commits, saves, merged, same, blind, uncertain, refused;
+	uint64_t groups[8];
+};
+
+int commit_new(struct store *s, struct commit **ret);
+/* Takes the rest to disk and ends the thread. NULL is fine. */
+void commit_free(struct commit *c);
+
+void commit_submit(struct commit *c, struct store_save *save);
+
+/* Memory has something for the disk: see to it within the delay. */
+void commit_pending(struct commit *c);
+
+/* Waits until what was done before is on disk. 0, or why it is not. */
+int commit_sync(struct commit *c);
+
+void commit_stats(struct commit *c, struct commit_stats *ret);
+
+#endif

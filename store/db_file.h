@@ -1,0 +1,34 @@
+/* The files of a store's directory: made so that a crash leaves either none or a whole one, and locked between processes. */
+#ifndef STORE_DB_FILE_H
+#define STORE_DB_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Size of the data file in bytes; 0 when there is none. */
+uint64_t db_file_size(const char *dir);
+
+/* 0 when there is a data file; -ENOENT; -EUCLEAN when it is empty; other errors as stat(2). */
+int db_file_present(const char *dir);
+
+/*
+ * Makes the directory if need be. When it holds no data file, *ret is a new directory inside it in which to create one
+ * (free it through db_file_install); else NULL.
+ */
+int db_file_prepare(const char *dir, char **ret);
+
+/*
+ * With err 0: makes the data file made in `fresh` that of the store, durably, unless another process was faster. Removes and frees `fresh`.
+ * Returns err, or its own.
+ */
+int db_file_install(const char *dir, char *fresh, int err);
+
+/* The lock between processes. A lock is granted in the order of asking. */
+int db_file_lock_open(const char *dir, int *ret_fd);
+int db_file_lock(int fd);
+void db_file_unlock(int fd);
+
+/* Marks the store as in use by this process; *ret_alone: by no other. */
+int db_file_join(int fd, bool *ret_alone);
+
+#endif

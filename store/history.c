@@ -1,0 +1,517 @@
+#include "history.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "edit.h"
+#include "tree.h"
+#include "value.h"
+
+/* Stands for the messages where what surrounds them is merged as JSON. */
+#define MESSAGES "\"\\u0001 messages 8f14e45f-ceea-467f\""
+
+/* One save at work. */
+struct apply {
+	const struct history *h;
+	struct db_txn *txn;
+	struct job *job;
+	struct store_save *save;
+	struct tree_target target;
+	struct rec_head head;		/* all zero: it was no document so far */
+	struct store_view *current;
+	struct merge_candidate *candidates;
+	struct store_base *bases;	/* the candidates' bases, as they count for this document */
+	struct view_frame *as_written;	/* the whole document, when it was merged as text */
+	size_t count;
+	int chosen;
+	bool uncertain;
+};
+
+static void apply_release(struct apply *a)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		store_view_unref(a->candidates[i].view);
+		merge_diff_release(&a->candidates[i].diff);
+	}
+	free(a->candidates);
+	free(a->bases);
+	frame_unref(a->as_written);
+	store_view_unref(a->current);
+}
+
+static int empty_current(struct apply *a)
+{
+	struct view_frame *f = frame_new(DOC_EMPTY, 0, NULL, 0, NULL, 0, NULL, 0);
+
+	a->current = f ? view_new(a->target.ino, a->head.version, f) : NULL;
+	frame_unref(f);
+	if (!a->current)
+		return -ENOMEM;
+	view_finish(a->current);
+	return 0;
+}
+
+/* The newest version as it is in the transaction. What an unlinked document left behind is buried first. */
+static int load_current(struct apply *a)
+{
+	struct key key = key_plain(a->target.ino, REC_HEAD), frame = key_plain(a->target.ino, REC_FRAME);
+	struct view_frame *f;
+	int err = record_get(a->txn, &key, &a->head, sizeof(a->head), NULL);
+
+	if (err == -ENOENT) {
+		a->head = (struct rec_head){ 0 };
+		err = empty_current(a);
+	} else if (!err && a->head.unlinked) {
+		err = edit_bury(a->txn, a->target.ino, a->head.version);
+		if (!err)
+			err = frame_get(a->txn, &frame, &f);
+		if (!err) {
+			struct view_frame *empty = frame_new(DOC_EMPTY, f->edition, NULL, 0, NULL, 0, NULL, 0);
+			struct key gone = key_number(a->target.ino, REC_GONE, a->head.version);
+
+			/* The frame died with the file as well: an absent document has none. */
+			err = frame_put(a->txn, &gone, f);
+			if (empty)
+				empty->edition = a->head.version;
+			if (!err)
+				err = empty ? frame_put(a->txn, &frame, empty) : -ENOMEM;
+			a->current = empty ? view_new(a->target.ino, a->head.version, empty) : NULL;
+			frame_unref(empty);
+			frame_unref(f);
+			if (!err && !a->current)
+				err = -ENOMEM;
+			if (!err)
+				view_finish(a->current);
+		}
+	} else if (!err) {
+		a->current = a->h->recent(a->h->arg, a->target.ino, a->head.version);
+		if (!a->current)
+			err = view_load(a->txn, a->target.ino, 0, &a->current);
+	}
+	if (!err)
+		a->current->store = a->h->store;
+	return err;
+}
+
+static int add_candidate(struct apply *a, const struct store_base *base)
+{
+	struct merge_candidate *c = &a->candidates[a->count];
+	int err;
+
+	a->bases[a->count] = *base;
+	err = base_view(a->txn, a->target.ino, a->current, base, &c->view);
+	if (err)
+		return err;
+	/* Versions of another document say nothing of this one's. */
+	if (base->ino && base->ino != a->target.ino) {
+		a->bases[a->count].version = 0;
+		a->bases[a->count].own_count = 0;
+	}
+	c->base = &a->bases[a->count];
+	a->count++;
+	return merge_diff(&a->job->written, c->view, &c->diff);
+}
+
+static int choose(struct apply *a)
+{
+	struct store_base now = { .ino = a->target.ino, .version = a->head.version };
+	size_t n = a->save->base_count;
+	int err = 0;
+
+	a->candidates = calloc(n + 1, sizeof(*a->candidates));
+	a->bases = calloc(n + 1, sizeof(*a->bases));
+	if (!a->candidates || !a->bases)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < n && !(a->save->flags & STORE_SAVE_REPLACE); i++)
+		err = add_candidate(a, &a->save->bases[i]);
+	if (err)
+		return err;
+	a->chosen = merge_choose(&a->job->written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
+	if (a->chosen == MERGE_NONE) {
+		/* Blind: as if it had seen all there is (rule 8). */
+		err = add_candidate(a, &now);
+		if (!err && a->head.version && !a->head.unlinked && !(a->save->flags & STORE_SAVE_APPEND))
+			a->save->result |= STORE_SAVED_BLIND;
+	}
+	return err;
+}
+
+/* What stands around the messages, as one JSON text with a mark where they are. */
+static int frame_text(const struct view_frame *f, struct buf *out)
+{
+	int err = buf_add(out, f->bytes, f->head_size);
+
+	if (!err && f->kind == DOC_ENVELOPE)
+		err = buf_add(out, MESSAGES, strlen(MESSAGES));
+	return err ? err : buf_add(out, frame_tail(f), f->tail_size);
+}
+
+static int merge_envelopes(const struct view_frame *base, const struct view_frame *current, const struct view_frame *written,
+			   const struct value_counts *counts, struct view_frame **ret)
+{
+	struct buf b = BUF_INIT, c = BUF_INIT, w = BUF_INIT, out = BUF_INIT;
+	const size_t mark = strlen(MESSAGES);
+	char *first, *last, *next;
+	int err = 0;
+
+	if (base && base->kind == DOC_ENVELOPE)
+		err = frame_text(base, &b);
+	if (!err)
+		err = frame_text(current, &c);
+	if (!err)
+		err = frame_text(written, &w);
+	if (!err)
+		err = value_merge((struct value_text){ b.data, b.size }, (struct value_text){ c.data, c.size },
+				  (struct value_text){ w.data, w.size }, counts, &out, NULL);
+	if (!err) {
+		first = last = memmem(out.data, out.size, MESSAGES, mark);
+		while (last && (next = memmem(last + mark, out.data + out.size - last - mark, MESSAGES, mark)))
+			last = next;
+		*ret = first ? frame_new(DOC_ENVELOPE, 0, out.data, first - out.data, frame_sep(current), current->sep_size,
+					 last + mark, out.data + out.size - last - mark) : frame_ref((struct view_frame *)written);
+		err = *ret ? 0 : -ENOMEM;
+	}
+	buf_release(&b);
+	buf_release(&c);
+	buf_release(&w);
+	buf_release(&out);
+	return err;
+}
+
+/* The new version's frame: merge rules 10 and 11. */
+static int merge_frames(struct apply *a, const struct merge_candidate *c, const struct merge_edits *e, struct view_frame **ret)
+{
+	struct view_frame *current = a->current->frame, *written = a->job->frame, *base, *pick = NULL;
+	struct value_counts counts = {
+		a->current->count, a->job->written.count, a->current->count + e->inserted_count - e->removed_count,
+	};
+	int err;
+
+	if (c->view == a->current) {
+		*ret = frame_ref(written);
+		return 0;
+	}
+	err = base_frame(a->txn, a->target.ino, c->base, &base);
+	if (err)
+		return err;
+	if (current->kind == DOC_EMPTY || (current->kind == DOC_LIST && !a->current->count && written->kind == DOC_LIST))
+		pick = written;
+	else if (written->kind == DOC_EMPTY || (base && frame_same(base, written) && written->kind != DOC_ENVELOPE))
+		pick = current;
+	else if (current->kind == DOC_LIST)
+		pick = base && frame_same(base, current) ? written : current;
+	if (pick)
+		*ret = frame_ref(pick);
+	else
+		err = merge_envelopes(base, current, written, &counts, ret);
+	frame_unref(base);
+	return err;
+}
+
+/* Whether messages can be merged one by one; otherwise the documents are merged as text. */
+static bool lists_alike(const struct view_frame *current, const struct view_frame *written)
+{
+	if (current->kind == DOC_FREE || written->kind == DOC_FREE)
+		return false;
+	return current->kind == written->kind || current->kind == DOC_EMPTY || written->kind == DOC_EMPTY;
+}
+
+/* Merges three texts; the job then is the result, written by one who had seen the newest version. */
+static int merge_as_text(struct apply *a, const struct merge_candidate *c)
+{
+	struct buf base = BUF_INIT, current = BUF_INIT, written = BUF_INIT, out = BUF_INIT;
+	struct db_value lead, body;
+	const struct view_frame *f = a->job->frame;
+	int err;
+
+	err = base_text(a->txn, a->target.ino, c->base, &base);
+	if (!err)
+		err = view_text(a->txn, a->current, &current);
+	if (!err)
+		err = buf_add(&written, f->bytes, f->head_size);
+	for (uint64_t i = 0; !err && i < a->job->written.count; i++) {
+		err = job_message(a->txn, a->job, i, &lead, &body);
+		if (!err)
+			err = buf_add(&written, lead.data, lead.size);
+		if (!err)
+			err = buf_add(&written, body.data, body.size);
+	}
+	if (!err)
+		err = buf_add(&written, frame_tail(f), f->tail_size);
+	if (!err && (!current.size || !written.size))
+		err = buf_add(&out, written.data, written.size);
+	else if (!err)
+		err = value_merge((struct value_text){ base.size ? base.data : NULL, base.size }, (struct value_text){ current.data, current.size },
+				  (struct value_text){ written.data, written.size },
+				  &(struct value_counts){ SIZE_MAX, SIZE_MAX, SIZE_MAX }, &out, NULL);
+	if (!err) {
+		a->as_written = frame_new(DOC_FREE, 0, written.data, written.size, NULL, 0, NULL, 0);
+		err = a->as_written ? job_replace(a->job, &out) : -ENOMEM;
+	}
+	buf_release(&base);
+	buf_release(&current);
+	buf_release(&written);
+	buf_release(&out);
+	return err;
+}
+
+static int write_version(struct apply *a, struct merge_candidate *c)
+{
+	struct store_save *save = a->save;
+	int64_t now = time_now(), mtime = save->mtime.tv_sec || save->mtime.tv_nsec ? time_pack(save->mtime) : now;
+	struct edit e = {
+		.ino = a->target.ino, .head = a->head, .current = a->current, .job = a->job, .restyle = true,
+		.time = save->flags & STORE_SAVE_KEEP ? mtime : now, .mtime = mtime, .pid = save->pid, .uid = save->writer_uid,
+	};
+	bool merged = c->view != a->current;
+	unsigned log = 0;
+	int err;
+
+	err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
+	if (err)
+		return err;
+	/* Messages can stay only where the new document has a list for them. */
+	if ((save->flags & STORE_SAVE_KEEP) && (a->job->frame->kind == DOC_LIST || a->job->frame->kind == DOC_ENVELOPE))
+		e.edits.removed_count = 0;
+	err = merge_frames(a, c, &e.edits, &e.frame);
+	if (err)
+		goto out;
+	if (merged)
+		save->result |= STORE_SAVED_MERGED;
+	if (a->uncertain)
+		save->result |= STORE_SAVED_UNCERTAIN;
+	e.flags = save->result;
+	e.as_written = a->as_written ? a->as_written : a->job->frame;
+	err = edit_apply(a->txn, &e, &a->job->fresh, &log);
+	if (err)
+		goto out;
+	save->previous = a->head.version;
+	save->version = e.head.version;
+	save->saved_ino = a->target.ino;
+	if (!a->job->fresh)
+		save->result |= STORE_SAVED_SAME;
+out:
+	frame_unref(e.frame);
+	merge_edits_release(&e.edits);
+	return err;
+}
+
+static int save_document(struct apply *a)
+{
+	struct merge_candidate *c;
+	int err = load_current(a);
+
+	if (!err)
+		err = choose(a);
+	if (err)
+		return err;
+	if (a->chosen == MERGE_STALE) {
+		a->save->result |= STORE_SAVED_SAME;
+		a->save->previous = a->save->version = a->head.version;
+		a->save->saved_ino = a->target.ino;
+		return 0;
+	}
+	a->save->base = a->chosen;
+	c = &a->candidates[a->chosen < 0 ? a->count - 1 : (size_t)a->chosen];
+	if (c->view != a->current && !lists_alike(a->current->frame, a->job->frame)) {
+		a->save->result |= STORE_SAVED_MERGED;
+		err = merge_as_text(a, c);
+		if (err)
+			return err;
+		store_view_unref(c->view);
+		c->view = store_view_ref(a->current);
+		merge_diff_release(&c->diff);
+		err = merge_diff(&a->job->written, c->view, &c->diff);
+		if (err)
+			return err;
+	}
+	return write_version(a, c);
+}
+
+/* Appending one message: the document is what is there and the value behind it. */
+static int append_message(struct apply *a)
+{
+	struct view_frame *f;
+	struct job *job = a->job;
+	struct buf whole = BUF_INIT;
+	int err = load_current(a);
+
+	if (err)
+		return err;
+	f = a->current->frame;
+	if (f->kind == DOC_FREE)
+		return -EINVAL;
+	if (!a->current->count && f->kind != DOC_ENVELOPE) {
+		err = buf_add(&whole, "[\n  ", 4);
+		if (!err)
+			err = buf_add(&whole, job->text, job->text_size);
+		if (!err)
+			err = buf_add(&whole, "\n]", 2);
+		if (!err)
+			err = job_replace(job, &whole);
+		buf_release(&whole);
+		if (err)
+			return err;
+	} else {
+		err = job_append(job, a->current);
+		if (err)
+			return err;
+	}
+	err = choose(a);
+	return err ? err : write_version(a, &a->candidates[a->count - 1]);
+}
+
+/* Collects what a version removed, as the items of a document whose bytes are `text`, and where they stood. */
+static int collect_removed(struct apply *a, uint64_t version, struct merge_edits *e)
+{
+	struct key from = key_dead(a->target.ino, version, 0);
+	struct job *job = a->job;
+	struct db_value key, value;
+	struct rec_message rec;
+	struct db_scan scan;
+	size_t room = 0;
+	bool found;
+	int err = db_scan_begin(&scan, a->txn, from.data, from.size, KEY_PREFIX + 8);
+
+	if (err)
+		return err;
+	while (!(err = db_scan_next(&scan, &key, &value))) {
+		size_t at = job->joined.size, size = value.size - sizeof(rec);
+
+		memcpy(&rec, value.data, sizeof(rec));
+		if (rec.flags & MESSAGE_RESTYLED)
+			continue;
+		if (job->doc.count == room) {
+			struct doc_item *items = realloc(job->doc.items, (room = room ? room * 2 : 16) * sizeof(*items));
+			struct merge_insert *inserted = realloc(e->inserted, room * sizeof(*inserted));
+
+			if (items)
+				job->doc.items = items;
+			if (inserted)
+				e->inserted = inserted;
+			if (!items || !inserted) {
+				err = -ENOMEM;
+				break;
+			}
+		}
+		err = buf_add(&job->joined, (const char *)value.data + sizeof(rec), size);
+		if (err)
+			break;
+		e->inserted[e->inserted_count++] = (struct merge_insert){
+			job->doc.count, view_find(a->current, key_u64(key.data, 17), UINT64_MAX, &found), false,
+		};
+		job->doc.items[job->doc.count++] = (struct doc_item){ at, at + rec.lead_size, at + size, rec.hash };
+	}
+	db_scan_end(&scan);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int collect_added(struct apply *a, uint64_t version, struct merge_edits *e)
+{
+	struct view_cursor c = view_at(a->current, 0);
+	const struct view_item *item;
+
+	e->removed = calloc(a->current->count + 1, sizeof(*e->removed));
+	if (!e->removed)
+		return -ENOMEM;
+	for (uint64_t i = 0; (item = view_next(&c)); i++) {
+		if (item->born == version)
+			e->removed[e->removed_count++] = i;
+	}
+	return 0;
+}
+
+/* What version save->version did, the other way round. A file that was unlinked comes back as it was. */
+static int undo(struct apply *a)
+{
+	struct key key = key_plain(a->target.ino, REC_HEAD), gone;
+	struct store_save *save = a->save;
+	uint64_t version = save->undo_version;
+	struct edit e = { .ino = a->target.ino, .job = a->job, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid,
+			  .flags = STORE_LOG_UNDO };
+	struct view_frame *before = NULL;
+	unsigned log;
+	int err = record_get(a->txn, &key, &a->head, sizeof(a->head), NULL);
+
+	if (err)
+		return err;
+	if (a->head.unlinked) {
+		struct key change = key_number(a->target.ino, REC_CHANGE, a->head.version + 1);
+		struct rec_change c = { .time = e.time, .pid = save->pid, .uid = save->writer_uid, .flags = STORE_LOG_UNDO, .added = a->head.count };
+
+		a->head.unlinked = 0;
+		a->head.reshaped = ++a->head.version;
+		a->head.mtime = e.mtime;
+		save->version = a->head.version;
+		save->saved_ino = a->target.ino;
+		err = record_put(a->txn, &key, &a->head, sizeof(a->head));
+		return err ? err : record_put(a->txn, &change, &c, sizeof(c));
+	}
+	err = load_current(a);
+	if (err)
+		return err;
+	if (!version || version > a->head.version)
+		return -ENOENT;
+	e.head = a->head;
+	e.current = a->current;
+	err = collect_removed(a, version, &e.edits);
+	if (!err)
+		err = collect_added(a, version, &e.edits);
+	a->job->text = a->job->joined.data;
+	a->job->text_size = a->job->joined.size;
+	a->job->written = (struct written){ NULL, 0, a->job->doc.count, a->job->doc.items };
+	if (!err && a->current->frame->edition == version) {
+		gone = key_number(a->target.ino, REC_GONE, version);
+		err = frame_get(a->txn, &gone, &before);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	e.frame = before ? before : frame_ref(a->current->frame);
+	if (!err)
+		err = edit_apply(a->txn, &e, &a->job->fresh, &log);
+	if (!err) {
+		save->previous = a->head.version;
+		save->version = e.head.version;
+		save->saved_ino = a->target.ino;
+		if (!a->job->fresh)
+			save->result |= STORE_SAVED_SAME;
+	}
+	frame_unref(e.frame);
+	merge_edits_release(&e.edits);
+	return err;
+}
+
+int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
+{
+	struct apply a = { .h = h, .txn = txn, .job = job, .save = job->save };
+	int err;
+
+	job->save->result = 0;
+	job->save->base = -1;
+	err = tree_target(txn, job->save, &a.target);
+	if (err)
+		return err;
+	if (job->raw && a.target.document)
+		return -EINVAL;
+	job->touched = true;
+	if (!a.target.linked)
+		job->touched_dir = a.target.parent;
+	if (job->save->flags & SAVE_UNDO)
+		err = undo(&a);
+	else if (job->raw)
+		err = tree_put_raw(txn, &a.target, job->save, job->text, job->text_size);
+	else if (job->save->flags & STORE_SAVE_APPEND)
+		err = append_message(&a);
+	else
+		err = save_document(&a);
+	if (!err && !job->raw)
+		err = tree_link_document(txn, &a.target, job->save);
+	if (!err && job->save->from_name)
+		err = tree_drop_source(txn, job->save);
+	if (!err && job->save->also)
+		err = job->save->also(job->save, txn);
+	apply_release(&a);
+	return err;
+}

@@ -1,0 +1,290 @@
+#include "merge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "diff.h"
+
+uint64_t written_hash(const struct written *w, uint64_t i)
+{
+	return i < w->kept ? view_get(w->prefix, i)->hash : w->items[i - w->kept].hash;
+}
+
+void merge_diff_release(struct merge_diff *d)
+{
+	free(d->match);
+	free(d->back);
+	*d = (struct merge_diff){ 0 };
+}
+
+static void view_hashes(const struct store_view *v, uint64_t from, uint64_t to, uint64_t *out)
+{
+	struct view_cursor c = view_at(v, from);
+
+	while (from++ < to)
+		*out++ = view_next(&c)->hash;
+}
+
+static int match_rest(struct merge_diff *d, const uint64_t *base, const uint64_t *written)
+{
+	int err = diff_match(base, d->base_rest, written, d->written_rest, d->match);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < d->written_rest; i++)
+		d->back[i] = DIFF_NONE;
+	d->added = d->written_rest;
+	for (size_t i = 0; i < d->base_rest; i++) {
+		if (d->match[i] == DIFF_NONE) {
+			d->gone++;
+		} else {
+			d->back[d->match[i]] = i;
+			d->added--;
+		}
+	}
+	return 0;
+}
+
+int merge_diff(const struct written *w, const struct store_view *base, struct merge_diff *ret)
+{
+	struct merge_diff d = { 0 };
+	uint64_t *hashes;
+	size_t i = 0;
+	int err;
+
+	if (w->kept) {
+		d.common = view_common(w->prefix, base);
+		if (d.common > w->kept)
+			d.common = w->kept;
+	}
+	d.base_rest = base->count - d.common;
+	d.written_rest = w->count - d.common;
+	d.match = malloc((d.base_rest + 1) * sizeof(*d.match));
+	d.back = malloc((d.written_rest + 1) * sizeof(*d.back));
+	hashes = malloc((d.base_rest + d.written_rest + 1) * sizeof(*hashes));
+	err = d.match && d.back && hashes ? 0 : -ENOMEM;
+	if (!err) {
+		view_hashes(base, d.common, base->count, hashes);
+		if (w->kept > d.common) {
+			i = w->kept - d.common;
+			view_hashes(w->prefix, d.common, w->kept, hashes + d.base_rest);
+		}
+		for (; i < d.written_rest; i++)
+			hashes[d.base_rest + i] = w->items[d.common + i - w->kept].hash;
+		err = match_rest(&d, hashes, hashes + d.base_rest);
+	}
+	free(hashes);
+	if (err) {
+		merge_diff_release(&d);
+		return err;
+	}
+	*ret = d;
+	return 0;
+}
+
+bool base_knows(const struct store_base *base, uint64_t version)
+{
+	size_t low = 0, high = base->own_count;
+
+	if (version <= base->version)
+		return true;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (base->own[mid] < version)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < base->own_count && base->own[low] == version;
+}
+
+static uint64_t count_removed(const struct merge_candidate *c, const struct store_view *current)
+{
+	struct view_cursor at = view_at(c->view, c->diff.common);
+	const struct view_item *item;
+	uint64_t removed = 0;
+	bool alive;
+
+	if (!c->diff.gone)
+		return 0;
+	for (size_t i = 0; (item = view_next(&at)); i++) {
+		if (c->diff.match[i] != DIFF_NONE)
+			continue;
+		view_find(current, item->pos, item->born, &alive);
+		removed += alive;
+	}
+	return removed;
+}
+
+/* The base's message that the document's message i is, or NULL. */
+static const struct view_item *explained(const struct merge_candidate *c, uint64_t i)
+{
+	if (i < c->diff.common)
+		return view_get(c->view, i);
+	i = c->diff.back[i - c->diff.common];
+	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + i);
+}
+
+/* Rule 5: the document has messages that came after `c`, and `other` explains them. */
+static bool outdated(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other)
+{
+	if (!c->diff.added)
+		return false;
+	for (uint64_t i = c->diff.common; i < w->count; i++) {
+		const struct view_item *item;
+
+		if (c->diff.back[i - c->diff.common] != DIFF_NONE)
+			continue;
+		item = explained(other, i);
+		if (item && !base_knows(c->base, item->born))
+			return true;
+	}
+	return false;
+}
+
+static bool equal(const struct merge_candidate *c)
+{
+	return !c->diff.gone && !c->diff.added;
+}
+
+/* Rule 6. */
+static bool better(const struct written *w, const struct merge_candidate *a, const struct merge_candidate *b)
+{
+	unsigned own_a = a->base->flags & STORE_BASE_THREAD, own_b = b->base->flags & STORE_BASE_THREAD;
+	uint64_t size_a = a->diff.gone + a->diff.added, size_b = b->diff.gone + b->diff.added;
+
+	/* An empty list is a clear of what was last read. */
+	if (!w->count && a->base->order != b->base->order)
+		return a->base->order > b->base->order;
+	if (a->removed != b->removed)
+		return a->removed < b->removed;
+	if (own_a != own_b)
+		return own_a != 0;
+	if (size_a != size_b)
+		return size_a < size_b;
+	return a->base->order > b->base->order;
+}
+
+static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest)
+{
+	const struct merge_candidate *c = &list[i];
+
+	if (c->base->flags & STORE_BASE_LATER)
+		return false;
+	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
+		return false;
+	if (equal(c) && c->base->order != newest && count > 1)
+		return false;
+	for (size_t j = 0; j < count; j++) {
+		if (j != i && !(list[j].base->flags & STORE_BASE_LATER) && outdated(w, c, &list[j]))
+			return false;
+	}
+	return true;
+}
+
+int merge_choose(const struct written *w, struct merge_candidate *list, size_t count, const struct store_view *current,
+		 unsigned flags, bool *ret_uncertain)
+{
+	bool own_thread = false, relaxed = false;
+	uint64_t newest = 0;
+	int best = MERGE_NONE, latest = MERGE_NONE;
+
+	*ret_uncertain = false;
+	for (size_t i = 0; i < count; i++) {
+		const struct store_base *b = list[i].base;
+
+		list[i].removed = count_removed(&list[i], current);
+		if (b->flags & STORE_BASE_LATER)
+			continue;
+		if (b->order >= newest)
+			newest = b->order;
+		/* Without an event loop a thread saves what it has read itself (rule 4). */
+		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD) && !(b->flags & STORE_BASE_WRITTEN))
+			own_thread = true;
+	}
+again:
+	for (size_t i = 0; i < count; i++) {
+		if (relaxed ? (list[i].base->flags & STORE_BASE_LATER) != 0 : !usable(list, count, i, w, own_thread, newest))
+			continue;
+		if (best < 0 || better(w, &list[i], &list[best]))
+			best = i;
+		if (latest < 0 || list[i].base->order > list[latest].base->order)
+			latest = i;
+	}
+	if (best < 0 && !relaxed) {
+		relaxed = true;
+		goto again;
+	}
+	if (best < 0 || (list[best].base->flags & STORE_BASE_WRITTEN)) {
+		for (size_t i = 0; i < count; i++) {
+			if ((list[i].base->flags & STORE_BASE_LATER) && !list[i].diff.added)
+				return MERGE_STALE;
+		}
+	}
+	if (best >= 0 && latest >= 0 && (flags & STORE_SAVE_EVENTS) && list[latest].removed > list[best].removed) {
+		*ret_uncertain = true;
+		if (flags & STORE_SAVE_EDIT)
+			best = latest;
+	}
+	return best;
+}
+
+void merge_edits_release(struct merge_edits *e)
+{
+	free(e->removed);
+	free(e->inserted);
+	free(e->kept);
+	*e = (struct merge_edits){ 0 };
+}
+
+/* Index in current of the base's rest item i, or DIFF_NONE when it has gone. */
+static uint64_t in_current(const struct store_view *base, const struct merge_diff *d, size_t i, const struct store_view *current)
+{
+	const struct view_item *item = view_get(base, d->common + i);
+	bool alive;
+	uint64_t at = view_find(current, item->pos, item->born, &alive);
+
+	return alive ? at : DIFF_NONE;
+}
+
+int merge_edits(const struct written *w, const struct store_view *base, const struct merge_diff *d, const struct store_view *current,
+		struct merge_edits *ret)
+{
+	struct merge_edits e = { 0 };
+	uint64_t before = current->count;
+
+	e.removed = malloc((d->gone + 1) * sizeof(*e.removed));
+	e.inserted = malloc((d->added + 1) * sizeof(*e.inserted));
+	e.kept = malloc((d->written_rest - d->added + 1) * sizeof(*e.kept));
+	if (!e.removed || !e.inserted || !e.kept) {
+		merge_edits_release(&e);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < d->base_rest; i++) {
+		uint64_t at;
+
+		if (d->match[i] == DIFF_NONE && (at = in_current(base, d, i, current)) != DIFF_NONE)
+			e.removed[e.removed_count++] = at;
+	}
+	/* Backwards, so that each inserted message knows the message of both sides that it stands before. */
+	for (size_t i = d->written_rest; i-- > 0;) {
+		uint64_t index = d->common + i, at;
+
+		if (d->back[i] == DIFF_NONE) {
+			e.inserted[e.inserted_count++] = (struct merge_insert){ index, before, false };
+		} else if ((at = in_current(base, d, d->back[i], current)) != DIFF_NONE) {
+			before = at;
+			e.kept[e.kept_count++] = (struct merge_keep){ index, at };
+		}
+	}
+	for (size_t i = 0; i < e.inserted_count / 2; i++) {
+		struct merge_insert t = e.inserted[i];
+
+		e.inserted[i] = e.inserted[e.inserted_count - 1 - i];
+		e.inserted[e.inserted_count - 1 - i] = t;
+	}
+	*ret = e;
+	return 0;
+}

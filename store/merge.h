@@ -1,0 +1,75 @@
+/*
+ * What a rewrite meant (merge rules 5 to 9 for lists). Pure: indexes of versions and a sliced document, no records.
+ */
+#ifndef STORE_MERGE_H
+#define STORE_MERGE_H
+
+#include "doc.h"
+#include "store.h"
+#include "view.h"
+
+/* A document as it arrived: the first `kept` messages of a view, then the items of a sliced text. */
+struct written {
+	const struct store_view *prefix;	/* may be NULL when kept is 0 */
+	uint64_t kept, count;			/* count: of all messages */
+	const struct doc_item *items;
+};
+
+uint64_t written_hash(const struct written *w, uint64_t i);
+
+/* Which messages of a base a document has. Those of the common beginning match; `match` and `back` tell of the rest. */
+struct merge_diff {
+	uint64_t common;
+	size_t base_rest, written_rest;
+	size_t *match;		/* base_rest: index in the document's rest, or DIFF_NONE */
+	size_t *back;		/* written_rest: index in the base's rest, or DIFF_NONE */
+	uint64_t gone, added;	/* unmatched of the base, and of the document */
+};
+
+int merge_diff(const struct written *w, const struct store_view *base, struct merge_diff *ret);
+void merge_diff_release(struct merge_diff *d);
+
+/* Whether a writer with this base had seen what version `version` brought. */
+bool base_knows(const struct store_base *base, uint64_t version);
+
+struct merge_candidate {
+	const struct store_base *base;
+	struct store_view *view;	/* what the base held */
+	struct merge_diff diff;
+	uint64_t removed;		/* current messages that the document would remove */
+};
+
+#define MERGE_NONE (-1)
+#define MERGE_STALE (-2)
+
+/*
+ * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
+ * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` of each candidate, and
+ * *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
+ */
+int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
+		 unsigned flags, bool *ret_uncertain);
+
+/* Rule 9: what to do to `current`. */
+struct merge_insert {
+	uint64_t written;	/* index in the document; with `moved` in current */
+	uint64_t before;	/* index in current; its count: at the end */
+	bool moved;		/* an old message that gets a new place */
+};
+struct merge_keep {
+	uint64_t written, current;	/* the same message; its formatting may differ */
+};
+struct merge_edits {
+	uint64_t *removed;	/* indexes in current, ascending */
+	size_t removed_count;
+	struct merge_insert *inserted;	/* in the document's order, `before` does not descend */
+	size_t inserted_count;
+	struct merge_keep *kept;	/* beyond the common beginning */
+	size_t kept_count;
+};
+
+int merge_edits(const struct written *w, const struct store_view *base, const struct merge_diff *diff, const struct store_view *current,
+		struct merge_edits *ret);
+void merge_edits_release(struct merge_edits *e);
+
+#endif

@@ -1,0 +1,632 @@
+#include "store.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "history.h"
+#include "inside.h"
+#include "tree.h"
+
+#define MAGIC "historyfs store"
+#define INO_BATCH 1024
+
+const char *store_strerror(int err)
+{
+	if (err < 0)
+		err = -err;
+	switch (err) {
+	case EPROTO:
+		return "the store was written by a newer version";
+	case EUCLEAN:
+		return "the store is damaged, or is none";
+	case ENODATA:
+		return "the document is incomplete";
+	default:
+		return strerrordesc_np(err) ? strerrordesc_np(err) : "unknown error";
+	}
+}
+
+/* ---- Opening -------------------------------------------------------------------------------------------------- */
+
+static void on_pending(void *arg)
+{
+	struct store *s = arg;
+
+	if (s->commit)
+		commit_pending(s->commit);
+}
+
+static int check_superblock(struct store *s)
+{
+	struct key key = key_plain(0, REC_SUPER);
+	struct rec_super super;
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = record_get(txn, &key, &super, sizeof(super), NULL);
+	db_read_end(txn);
+	if (err == -ENOENT || (!err && memcmp(super.magic, MAGIC, sizeof(MAGIC)) != 0))
+		return -EUCLEAN;
+	if (!err && (super.format > FORMAT_VERSION || super.flags))
+		return -EPROTO;
+	return err;
+}
+
+static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
+{
+	int64_t now = time_now();
+	struct rec_attr a = { .kind = STORE_DIRECTORY, .mode = S_IFDIR | mode, .uid = getuid(), .gid = getgid(),
+			      .atime = now, .mtime = now, .ctime = now };
+	struct rec_attr old;
+	int err = attr_get(txn, ino, &old, NULL);
+
+	return err == -ENOENT ? attr_put(txn, ino, &a, "") : err;
+}
+
+static int make_roots(struct db_txn *txn, void *arg)
+{
+	int err = put_root(txn, STORE_ROOT, 0755);
+
+	return err ? err : put_root(txn, STORE_REJECTED, 0700);
+}
+
+/* Files that were unlinked while open, by a daemon that was killed. */
+static int drop_orphans(struct db_txn *txn, void *arg)
+{
+	struct key from = key_plain(0, REC_ORPHAN), orphan, attr;
+	struct db_value key, value;
+	struct db_scan scan;
+	uint64_t ino = 0;
+	int err;
+
+	do {
+		struct rec_attr a;
+
+		err = db_scan_begin(&scan, txn, from.data, from.size, KEY_PREFIX);
+		if (err)
+			return err;
+		err = db_scan_next(&scan, &key, &value);
+		if (!err)
+			ino = key_u64(key.data, 9);
+		db_scan_end(&scan);
+		if (err)
+			break;
+		orphan = key_number(0, REC_ORPHAN, ino);
+		attr = key_plain(ino, REC_ATTR);
+		err = attr_get(txn, ino, &a, NULL);
+		if (!err)
+			err = tree_drop_chunks(txn, ino, a.size, 0);
+		if (!err)
+			err = record_del(txn, &attr);
+		if (!err || err == -ENOENT)
+			err = record_del(txn, &orphan);
+	} while (!err);
+	return err == -ENOENT ? 0 : err;
+}
+
+int store_open(const char *path, const struct store_options *options, struct store **ret)
+{
+	static const struct store_options defaults;
+	const struct store_options *o = options ? options : &defaults;
+	struct key key = key_plain(0, REC_SUPER);
+	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
+	struct db_options db = {
+		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
+		.key = { key.data, key.size }, .value = { &super, sizeof(super) }, .on_pending = on_pending,
+	};
+	struct store *s = calloc(1, sizeof(*s));
+	struct store_attr root;
+	char real[PATH_MAX];
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	db.arg = s;
+	pthread_mutex_init(&s->lock, NULL);
+	s->read_only = o->read_only;
+	s->delay_ms = o->delay_ms;
+	s->max_document = o->max_document ? o->max_document : 256ull << 20;
+	if (s->max_document > UINT32_MAX / 2)
+		s->max_document = UINT32_MAX / 2;
+	err = cache_new(o->cache_size ? o->cache_size : 64ull << 20, &s->cache);
+	if (!err)
+		err = db_open(path, &db, &s->db);
+	if (!err)
+		err = check_superblock(s);
+	if (!err) {
+		s->directory = realpath(path, real) ? strdup(real) : strdup(path);
+		err = s->directory ? 0 : -ENOMEM;
+	}
+	if (!err)
+		err = commit_new(s, &s->commit);
+	if (!err && !s->read_only && store_getattr(s, STORE_REJECTED, &root) == -ENOENT)
+		err = db_update(s->db, make_roots, NULL);
+	if (!err && !s->read_only && db_alone(s->db))
+		err = db_update(s->db, drop_orphans, NULL);
+	if (err) {
+		store_close(s);
+		return err;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	commit_free(s->commit);
+	cache_free(s->cache);
+	db_close(s->db);
+	pthread_mutex_destroy(&s->lock);
+	free(s->directory);
+	free(s);
+}
+
+int store_sync(struct store *s)
+{
+	return s->read_only ? 0 : commit_sync(s->commit);
+}
+
+const char *store_directory(const struct store *s)
+{
+	return s->directory;
+}
+
+static int reserve(struct db_txn *txn, void *arg)
+{
+	return tree_reserve(txn, INO_BATCH, arg);
+}
+
+int store_new_ino(struct store *s, uint64_t *ret)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->ino_next == s->ino_end) {
+		err = db_update(s->db, reserve, &s->ino_next);
+		if (!err)
+			s->ino_end = s->ino_next + INO_BATCH;
+	}
+	if (!err)
+		*ret = s->ino_next++;
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+/* ---- Views ---------------------------------------------------------------------------------------------------- */
+
+int store_read_begin(struct store *s, struct db_txn **ret)
+{
+	return db_read_begin(s->db, ret);
+}
+
+int store_view_open(struct store *s, uint64_t ino, uint64_t version, struct store_view **ret)
+{
+	struct key key = key_plain(ino, REC_HEAD);
+	struct store_view *v = NULL;
+	struct rec_head head;
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = record_get(txn, &key, &head, sizeof(head), NULL);
+	if (err == -ENOENT) {
+		struct rec_attr a;
+
+		if (!attr_get(txn, ino, &a, NULL))
+			err = -EINVAL;
+	}
+	if (!err && head.unlinked && (!version || version == head.version))
+		err = -ENOENT;
+	if (!err && (!version || version == head.version))
+		v = cache_get(s->cache, ino, head.version);
+	if (!err && !v) {
+		err = view_load(txn, ino, version, &v);
+		if (!err) {
+			v->store = s;
+			if (v->version == head.version)
+				cache_put(s->cache, v);
+		}
+	}
+	db_read_end(txn);
+	if (!err)
+		*ret = v;
+	return err;
+}
+
+uint64_t store_view_ino(const struct store_view *v)
+{
+	return v->ino;
+}
+
+uint64_t store_view_version(const struct store_view *v)
+{
+	return v->version;
+}
+
+uint64_t store_view_size(const struct store_view *v)
+{
+	return v->size;
+}
+
+uint64_t store_view_count(const struct store_view *v)
+{
+	return v->count;
+}
+
+void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_start, uint64_t *ret_end)
+{
+	uint64_t lead;
+
+	view_span(v, i, &lead, ret_start, ret_end);
+}
+
+struct sink {
+	char *at;
+	size_t left;
+};
+
+static int copy_piece(void *arg, const void *bytes, size_t size)
+{
+	struct sink *sink = arg;
+
+	memcpy(sink->at, bytes, size);
+	sink->at += size;
+	sink->left -= size;
+	return 0;
+}
+
+static int view_copy(struct db_txn *txn, struct store_view *v, uint64_t offset, void *buf, size_t size, size_t *ret)
+{
+	struct sink sink = { buf, size };
+	int err = view_pieces(txn, v, offset, size, copy_piece, &sink);
+
+	if (!err)
+		*ret = size - sink.left;
+	return err;
+}
+
+int store_view_read(struct store_view *v, uint64_t offset, void *buf, size_t size, size_t *ret)
+{
+	struct db_txn *txn;
+	int err = db_read_begin(v->store->db, &txn);
+
+	if (err)
+		return err;
+	err = view_copy(txn, v, offset, buf, size, ret);
+	db_read_end(txn);
+	return err;
+}
+
+#define SEND_PIECES 1000	/* a vector of the kernel's holds 1024, one is the sender's own */
+
+struct pieces {
+	struct iovec *list;
+	int count;
+};
+
+static int collect_piece(void *arg, const void *bytes, size_t size)
+{
+	struct pieces *p = arg;
+
+	if (p->count == SEND_PIECES)
+		return -E2BIG;
+	p->list[p->count++] = (struct iovec){ (void *)bytes, size };
+	return 0;
+}
+
+int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*send)(void *arg, struct iovec *pieces, int count), void *arg)
+{
+	struct iovec list[SEND_PIECES];
+	struct pieces p = { list, 0 };
+	struct db_txn *txn;
+	void *copy = NULL;
+	size_t got = 0;
+	int err = db_read_begin(v->store->db, &txn);
+
+	if (err)
+		return err;
+	err = view_pieces(txn, v, offset, size, collect_piece, &p);
+	if (err == -E2BIG) {
+		copy = malloc(size);
+		err = copy ? view_copy(txn, v, offset, copy, size, &got) : -ENOMEM;
+		list[0] = (struct iovec){ copy, got };
+		p.count = 1;
+	}
+	if (!err)
+		err = send(arg, list, p.count);
+	db_read_end(txn);
+	free(copy);
+	return err;
+}
+
+struct comparison {
+	const char *at;
+	size_t equal;
+};
+
+static int compare_piece(void *arg, const void *bytes, size_t size)
+{
+	struct comparison *c = arg;
+	const char *other = bytes;
+	size_t i = 0;
+
+	if (memcmp(c->at, other, size) != 0) {
+		while (c->at[i] == other[i])
+			i++;
+		c->equal += i;
+		return 1;
+	}
+	c->at += size;
+	c->equal += size;
+	return 0;
+}
+
+int store_view_match(struct store_view *v, uint64_t offset, const void *bytes, size_t size, size_t *ret)
+{
+	struct comparison c = { bytes, 0 };
+	struct db_txn *txn;
+	int err = db_read_begin(v->store->db, &txn);
+
+	if (err)
+		return err;
+	err = view_pieces(txn, v, offset, size, compare_piece, &c);
+	db_read_end(txn);
+	if (err < 0)
+		return err;
+	*ret = c.equal;
+	return 0;
+}
+
+int store_view_origin(struct store_view *v, uint64_t i, struct store_origin *ret)
+{
+	struct rec_message rec;
+	struct db_value bytes;
+	struct db_txn *txn;
+	int err = db_read_begin(v->store->db, &txn);
+
+	if (err)
+		return err;
+	err = view_record(txn, v, view_get(v, i), &rec, &bytes);
+	db_read_end(txn);
+	if (!err)
+		*ret = (struct store_origin){ rec.born, time_unpack(rec.time), rec.pid, rec.uid };
+	return err;
+}
+
+/* ---- Saving --------------------------------------------------------------------------------------------------- */
+
+void store_submit(struct store *s, struct store_save *save)
+{
+	commit_submit(s->commit, save);
+}
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool finished;
+};
+
+static void wake(struct store_save *save)
+{
+	struct waiter *w = save->arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->finished = true;
+	pthread_cond_signal(&w->done);
+	pthread_mutex_unlock(&w->lock);
+}
+
+int store_save(struct store *s, struct store_save *save)
+{
+	struct waiter w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false };
+
+	save->done = wake;
+	save->arg = &w;
+	store_submit(s, save);
+	pthread_mutex_lock(&w.lock);
+	while (!w.finished)
+		pthread_cond_wait(&w.done, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	return save->error;
+}
+
+/* ---- The log -------------------------------------------------------------------------------------------------- */
+
+static int load_change(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_change *ret)
+{
+	struct key key = key_number(ino, REC_CHANGE, version);
+	struct rec_change c;
+	int err = record_get(txn, &key, &c, sizeof(c), NULL);
+
+	if (!err)
+		*ret = (struct store_change){ version, time_unpack(c.time), c.pid, c.uid, c.flags, c.added, c.removed };
+	return err;
+}
+
+/* A plain append has no entry: its messages tell of it. */
+static int append_change(struct store_view *v, struct db_txn *txn, uint64_t version, struct store_change *ret)
+{
+	struct view_cursor c = view_at(v, 0);
+	const struct view_item *item, *some = NULL;
+	struct rec_message rec;
+	struct db_value bytes;
+	uint64_t added = 0;
+	int err;
+
+	while ((item = view_next(&c))) {
+		if (item->born == version) {
+			added++;
+			some = item;
+		}
+	}
+	*ret = (struct store_change){ .version = version, .added = added };
+	if (!some)
+		return 0;
+	err = view_record(txn, v, some, &rec, &bytes);
+	if (!err) {
+		ret->time = time_unpack(rec.time);
+		ret->pid = rec.pid;
+		ret->uid = rec.uid;
+	}
+	return err;
+}
+
+int store_log(struct store *s, uint64_t ino, int (*change)(void *arg, const struct store_change *c), void *arg)
+{
+	struct key key = key_plain(ino, REC_HEAD);
+	struct store_view *v = NULL;
+	struct store_change c;
+	struct rec_head head;
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = record_get(txn, &key, &head, sizeof(head), NULL);
+	for (uint64_t version = head.version; !err && version; version--) {
+		err = load_change(txn, ino, version, &c);
+		if (err == -ENOENT) {
+			/* One view serves all appends up to the next change. */
+			err = v ? 0 : view_load(txn, ino, version, &v);
+			if (!err)
+				err = append_change(v, txn, version, &c);
+			else if (err == -ENOENT)
+				err = 0, c = (struct store_change){ .version = version };
+		} else {
+			store_view_unref(v);
+			v = NULL;
+		}
+		if (!err)
+			err = change(arg, &c);
+	}
+	store_view_unref(v);
+	db_read_end(txn);
+	return err;
+}
+
+static int is_merge(void *arg, const struct store_change *c)
+{
+	if (!(c->flags & (STORE_SAVED_MERGED | STORE_LOG_REMOVED | STORE_LOG_UNLINKED)) || (c->flags & STORE_LOG_UNDO))
+		return 0;
+	*(uint64_t *)arg = c->version;
+	return 1;
+}
+
+int store_undo(struct store *s, uint64_t ino, uint64_t version, uint64_t *ret_version)
+{
+	struct store_save save = { .ino = ino, .flags = SAVE_UNDO, .pid = getpid(), .writer_uid = getuid() };
+	struct store_attr a;
+	char name[STORE_NAME_MAX + 1];
+	int err = store_getattr(s, ino, &a);
+
+	if (err)
+		return err;
+	if (!version)
+		err = store_log(s, ino, is_merge, &version);
+	if (err < 0)
+		return err;
+	if (!version)
+		return -ENOENT;
+	if (!a.parent) {
+		err = store_former_place(s, ino, &save.parent, name);
+		if (err)
+			return err;
+		save.name = name;
+		save.mode = a.mode;
+		save.uid = a.uid;
+		save.gid = a.gid;
+	}
+	save.undo_version = version;
+	err = store_save(s, &save);
+	if (!err)
+		*ret_version = save.version;
+	return err;
+}
+
+/* ---- Figures -------------------------------------------------------------------------------------------------- */
+
+static int count_tree(struct store *s, struct db_txn *txn, struct store_stats *st)
+{
+	struct key from = { .size = 0 };
+	struct db_value key, value;
+	struct rec_attr a;
+	struct db_scan scan;
+	int err = db_scan_begin(&scan, txn, from.data, 0, 0);
+
+	if (err)
+		return err;
+	while (!(err = db_scan_next(&scan, &key, &value))) {
+		unsigned char type = key.size >= KEY_PREFIX ? ((const unsigned char *)key.data)[8] : 0;
+
+		if (type == REC_ATTR && value.size >= sizeof(a)) {
+			memcpy(&a, value.data, sizeof(a));
+			if (!a.parent || a.parent == STORE_REJECTED)
+				continue;
+			st->files++;
+			if (a.kind == STORE_DOCUMENT) {
+				struct store_attr attr;
+
+				err = attr_load(txn, key_u64(key.data, 0), &attr);
+				if (err)
+					break;
+				st->documents++;
+				st->messages += attr.messages;
+			}
+		}
+	}
+	db_scan_end(&scan);
+	return err == -ENOENT ? 0 : err;
+}
+
+int store_stats(struct store *s, bool count, struct store_stats *ret)
+{
+	struct store_stats st = { .format = FORMAT_VERSION, .read_only = s->read_only };
+	struct commit_stats c;
+	struct cache_stats v;
+	struct db_stats d;
+	struct db_txn *txn;
+	int err = 0;
+
+	if (count) {
+		err = db_read_begin(s->db, &txn);
+		if (err)
+			return err;
+		err = count_tree(s, txn, &st);
+		db_read_end(txn);
+		if (err)
+			return err;
+	}
+	commit_stats(s->commit, &c);
+	cache_stats(s->cache, &v);
+	db_stats(s->db, &d);
+	st.commits = c.commits;
+	st.saves = c.saves;
+	st.merged = c.merged;
+	st.same = c.same;
+	st.blind = c.blind;
+	st.uncertain = c.uncertain;
+	st.refused = c.refused;
+	st.reopened = d.reopened;
+	memcpy(st.groups, c.groups, sizeof(st.groups));
+	st.cache_bytes = v.bytes;
+	st.cache_limit = v.limit;
+	st.cache_views = v.views;
+	st.cache_hits = v.hits;
+	st.cache_misses = v.misses;
+	st.pending_bytes = db_pending(s->db);
+	st.used_bytes = d.used_bytes;
+	st.file_bytes = d.file_bytes;
+	st.map_bytes = d.map_bytes;
+	*ret = st;
+	return 0;
+}

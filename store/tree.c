@@ -1,0 +1,341 @@
+#include "tree.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FIRST_INO 16
+
+bool store_is_document_name(const char *name)
+{
+	size_t size = strlen(name);
+
+	return size > 5 && memcmp(name + size - 5, ".json", 5) == 0;
+}
+
+static int take_linked(struct db_txn *txn, uint64_t ino, struct tree_target *t)
+{
+	int err = attr_get(txn, ino, &t->attr, t->name);
+
+	if (err)
+		return err;
+	if (t->attr.kind == STORE_DIRECTORY)
+		return -EISDIR;
+	if (t->attr.kind != STORE_DOCUMENT && t->attr.kind != STORE_SCRATCH)
+		return -EINVAL;
+	if (!t->attr.parent)
+		return -ENOENT;
+	t->ino = ino;
+	t->parent = t->attr.parent;
+	t->linked = true;
+	t->document = t->attr.kind == STORE_DOCUMENT;
+	return 0;
+}
+
+static int take_former(struct db_txn *txn, struct tree_target *t)
+{
+	struct rec_entry e;
+	struct rec_attr a;
+	int err = entry_get(txn, t->parent, REC_TOMB, t->name, &e);
+
+	if (!err)
+		err = attr_get(txn, e.ino, &a, NULL);
+	if (!err && a.parent)
+		err = -ENOENT;
+	if (err)
+		return err;
+	t->ino = e.ino;
+	t->former = true;
+	return 0;
+}
+
+int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_target *ret)
+{
+	struct tree_target t = { 0 };
+	struct rec_attr dir;
+	struct rec_entry e;
+	int err = -ENOENT;
+
+	if (save->ino)
+		err = take_linked(txn, save->ino, &t);
+	if (err == -ENOENT && save->name) {
+		t = (struct tree_target){ .parent = save->parent };
+		if (strlen(save->name) > STORE_NAME_MAX)
+			return -ENAMETOOLONG;
+		strcpy(t.name, save->name);
+		err = attr_get(txn, save->parent, &dir, NULL);
+		if (!err && dir.kind != STORE_DIRECTORY)
+			err = -ENOTDIR;
+		if (err)
+			return err;
+		err = entry_get(txn, save->parent, REC_ENTRY, save->name, &e);
+		if (!err) {
+			err = take_linked(txn, e.ino, &t);
+			if (err == -ENOENT)
+				err = -EUCLEAN;
+		} else if (err == -ENOENT) {
+			err = take_former(txn, &t);
+			if (err == -ENOENT) {
+				t.ino = save->ino;
+				err = t.ino ? 0 : tree_new_ino(txn, &t.ino);
+			}
+		}
+	}
+	if (err)
+		return err;
+	*ret = t;
+	return 0;
+}
+
+static struct rec_attr new_attr(const struct store_save *save, enum store_kind kind)
+{
+	int64_t now = time_now();
+	int64_t mtime = save->mtime.tv_sec || save->mtime.tv_nsec ? time_pack(save->mtime) : now;
+
+	return (struct rec_attr){ .kind = kind, .mode = S_IFREG | (save->mode & 07777), .uid = save->uid, .gid = save->gid,
+				  .parent = save->parent, .atime = mtime, .mtime = mtime, .ctime = now };
+}
+
+/* The raw bytes that a first document replaces get a file of their own among the rejected ones (P9). */
+static int keep_aside(struct db_txn *txn, const struct tree_target *t)
+{
+	struct rec_attr a = t->attr;
+	char name[STORE_NAME_MAX + 1];
+	uint64_t ino;
+	int err = tree_new_ino(txn, &ino);
+
+	snprintf(name, sizeof(name), "%.200s-%lld", t->name, (long long)time_now());
+	a.parent = STORE_REJECTED;
+	for (uint64_t at = 0; !err && at < a.size; at += CHUNK_SIZE) {
+		struct key from = key_chunk(t->ino, at / CHUNK_SIZE), to = key_chunk(ino, at / CHUNK_SIZE);
+		struct db_value v;
+		char copy[CHUNK_SIZE];
+
+		err = db_get(txn, from.data, from.size, &v);
+		if (err == -ENOENT) {
+			err = 0;
+			continue;
+		}
+		if (!err && v.size > sizeof(copy))
+			err = -EUCLEAN;
+		if (!err) {
+			memcpy(copy, v.data, v.size);
+			err = record_put(txn, &to, copy, v.size);
+		}
+	}
+	if (!err)
+		err = attr_put(txn, ino, &a, name);
+	return err ? err : entry_put(txn, STORE_REJECTED, REC_ENTRY, name, ino, STORE_SCRATCH);
+}
+
+int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save)
+{
+	struct rec_attr a = t->attr;
+	int err = 0;
+
+	if (t->document)
+		return 0;
+	if (t->linked) {
+		if (a.size)
+			err = keep_aside(txn, t);
+		if (!err)
+			err = tree_drop_chunks(txn, t->ino, a.size, 0);
+		a.kind = STORE_DOCUMENT;
+		a.size = 0;
+		return err ? err : attr_put(txn, t->ino, &a, t->name);
+	}
+	a = new_attr(save, STORE_DOCUMENT);
+	a.parent = t->parent;
+	err = attr_put(txn, t->ino, &a, t->name);
+	if (!err)
+		err = entry_put(txn, t->parent, REC_ENTRY, t->name, t->ino, STORE_DOCUMENT);
+	if (!err && t->former)
+		err = entry_del(txn, t->parent, REC_TOMB, t->name);
+	return err;
+}
+
+int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct store_save *save, const void *bytes, size_t size)
+{
+	struct rec_attr a = t->linked ? t->attr : new_attr(save, STORE_SCRATCH);
+	uint64_t ino = t->ino;
+	int err;
+
+	if (t->linked)
+		a.mtime = time_now();
+	a.parent = t->parent;
+	err = tree_put_chunks(txn, ino, &a, bytes, size);
+	if (!err)
+		err = attr_put(txn, ino, &a, t->name);
+	if (!err && !t->linked)
+		err = entry_put(txn, t->parent, REC_ENTRY, t->name, ino, STORE_SCRATCH);
+	return err;
+}
+
+int tree_drop_chunks(struct db_txn *txn, uint64_t ino, uint64_t from_size, uint64_t size)
+{
+	uint64_t keep = (size + CHUNK_SIZE - 1) / CHUNK_SIZE, end = (from_size + CHUNK_SIZE - 1) / CHUNK_SIZE;
+	int err = 0;
+
+	for (; !err && keep < end; keep++) {
+		struct key key = key_chunk(ino, keep);
+
+		err = record_del(txn, &key);
+	}
+	return err;
+}
+
+int tree_put_chunks(struct db_txn *txn, uint64_t ino, struct rec_attr *attr, const void *bytes, size_t size)
+{
+	int err = tree_drop_chunks(txn, ino, attr->size, size);
+
+	for (size_t at = 0; !err && at < size; at += CHUNK_SIZE) {
+		struct key key = key_chunk(ino, at / CHUNK_SIZE);
+
+		err = record_put(txn, &key, (const char *)bytes + at, size - at < CHUNK_SIZE ? size - at : CHUNK_SIZE);
+	}
+	attr->size = size;
+	return err;
+}
+
+int tree_purge(struct db_txn *txn, uint64_t ino)
+{
+	struct key from = key_plain(ino, 0), batch[64];
+	struct db_value key, value;
+	struct db_scan scan;
+	size_t count;
+	int err;
+
+	from.size = 8;
+	do {
+		count = 0;
+		err = db_scan_begin(&scan, txn, from.data, from.size, 8);
+		if (err)
+			return err;
+		while (count < 64 && !(err = db_scan_next(&scan, &key, &value))) {
+			memcpy(batch[count].data, key.data, key.size);
+			batch[count++].size = key.size;
+		}
+		db_scan_end(&scan);
+		if (err && err != -ENOENT)
+			return err;
+		err = 0;
+		for (size_t i = 0; !err && i < count; i++)
+			err = record_del(txn, &batch[i]);
+	} while (!err && count == 64);
+	return err;
+}
+
+static int unlink_document(struct db_txn *txn, uint64_t ino, struct rec_attr *a)
+{
+	struct key key = key_plain(ino, REC_HEAD), change;
+	struct rec_head head;
+	int err = record_get(txn, &key, &head, sizeof(head), NULL);
+
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	head.version++;
+	head.reshaped = head.version;
+	head.unlinked = 1;
+	head.mtime = time_now();
+	a->size = a->parent;	/* where it was, so that it can come back */
+	a->parent = 0;
+	err = record_put(txn, &key, &head, sizeof(head));
+	if (!err) {
+		struct rec_change c = { .time = head.mtime, .flags = STORE_LOG_UNLINKED, .removed = head.count };
+
+		change = key_number(ino, REC_CHANGE, head.version);
+		err = record_put(txn, &change, &c, sizeof(c));
+	}
+	return err;
+}
+
+int tree_unlink(struct db_txn *txn, uint64_t parent, const char *name, const struct rec_entry *e, bool keep)
+{
+	struct key orphan = key_number(0, REC_ORPHAN, e->ino), attr = key_plain(e->ino, REC_ATTR);
+	struct rec_attr a;
+	char own[STORE_NAME_MAX + 1];
+	int err = attr_get(txn, e->ino, &a, own);
+
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	err = entry_del(txn, parent, REC_ENTRY, name);
+	if (err)
+		return err;
+	a.ctime = time_now();
+	if (a.kind == STORE_DOCUMENT) {
+		err = unlink_document(txn, e->ino, &a);
+		if (!err)
+			err = attr_put(txn, e->ino, &a, own);
+		return err ? err : entry_put(txn, parent, REC_TOMB, name, e->ino, STORE_DOCUMENT);
+	}
+	if (keep) {
+		a.parent = 0;
+		err = attr_put(txn, e->ino, &a, own);
+		return err ? err : record_put(txn, &orphan, "", 0);
+	}
+	err = tree_drop_chunks(txn, e->ino, a.kind == STORE_SYMLINK ? 1 : a.size, 0);
+	return err ? err : record_del(txn, &attr);
+}
+
+int tree_drop_source(struct db_txn *txn, const struct store_save *save)
+{
+	struct rec_entry e;
+	struct rec_attr a;
+	int err = entry_get(txn, save->from_parent, REC_ENTRY, save->from_name, &e);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = attr_get(txn, e.ino, &a, NULL);
+	if (err)
+		return err;
+	/* A temp file that was a document for a moment: all it held has just been saved under its new name. */
+	if (a.kind == STORE_DOCUMENT) {
+		err = tree_purge(txn, e.ino);
+		return err ? err : entry_del(txn, save->from_parent, REC_ENTRY, save->from_name);
+	}
+	return tree_unlink(txn, save->from_parent, save->from_name, &e, save->from_keep);
+}
+
+int tree_reserve(struct db_txn *txn, uint64_t count, uint64_t *ret)
+{
+	struct key key = key_plain(0, REC_NEXT);
+	uint64_t next, after;
+	int err = record_get(txn, &key, &next, sizeof(next), NULL);
+
+	if (err == -ENOENT)
+		next = FIRST_INO;
+	else if (err)
+		return err;
+	after = next + count;
+	err = record_put(txn, &key, &after, sizeof(after));
+	if (!err)
+		*ret = next;
+	return err;
+}
+
+int tree_new_ino(struct db_txn *txn, uint64_t *ret)
+{
+	return tree_reserve(txn, 1, ret);
+}
+
+bool tree_is_orphan(struct db_txn *txn, uint64_t ino)
+{
+	struct key key = key_number(0, REC_ORPHAN, ino);
+	struct db_value v;
+
+	return db_get(txn, key.data, key.size, &v) == 0;
+}
+
+int tree_touch(struct db_txn *txn, uint64_t ino)
+{
+	char name[STORE_NAME_MAX + 1];
+	struct rec_attr a;
+	int err = attr_get(txn, ino, &a, name);
+
+	if (err)
+		return err;
+	a.mtime = a.ctime = time_now();
+	return attr_put(txn, ino, &a, name);
+}

@@ -1,0 +1,49 @@
+/* Files and names, inside a transaction. The public operations are in files.c. */
+#ifndef STORE_TREE_H
+#define STORE_TREE_H
+
+#include "record.h"
+
+/* The file that a save goes to. */
+struct tree_target {
+	uint64_t ino, parent;
+	char name[STORE_NAME_MAX + 1];
+	struct rec_attr attr;	/* all zero when the file is new or comes back */
+	bool linked;		/* it exists under its name */
+	bool document;		/* it exists and is a document */
+	bool former;		/* a document that had the name comes back */
+};
+
+/* Finds or invents the file of a save. -ENOENT no such directory; -EISDIR; -EINVAL not a plain file; -ENAMETOOLONG. Writes nothing. */
+int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_target *ret);
+
+/* Makes the target a linked document, if it is not. Bytes that it had as a scratch file are kept in the rejected directory. */
+int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save);
+
+/* Makes the target a scratch file of these bytes. */
+int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct store_save *save, const void *bytes, size_t size);
+
+/* Removes the temp file that a save was renamed from. */
+int tree_drop_source(struct db_txn *txn, const struct store_save *save);
+
+/* Unlinks one entry that is no directory: documents stay as former ones, scratch bytes go unless kept. */
+int tree_unlink(struct db_txn *txn, uint64_t parent, const char *name, const struct rec_entry *e, bool keep);
+
+/* Removes every record of an inode. */
+int tree_purge(struct db_txn *txn, uint64_t ino);
+
+/* Replaces the bytes of a scratch file; sets attr->size. */
+int tree_put_chunks(struct db_txn *txn, uint64_t ino, struct rec_attr *attr, const void *bytes, size_t size);
+int tree_drop_chunks(struct db_txn *txn, uint64_t ino, uint64_t from_size, uint64_t size);
+
+/* Sets a directory's mtime and ctime to now. */
+int tree_touch(struct db_txn *txn, uint64_t ino);
+
+/* A fresh inode number, taken inside the transaction. */
+int tree_new_ino(struct db_txn *txn, uint64_t *ret);
+/* Takes `count` numbers, the first is *ret. */
+int tree_reserve(struct db_txn *txn, uint64_t count, uint64_t *ret);
+
+bool tree_is_orphan(struct db_txn *txn, uint64_t ino);
+
+#endif

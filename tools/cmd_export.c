@@ -1,0 +1,338 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "output.h"
+#include "place.h"
+#include "tool.h"
+
+/* A directory that was written; it gets its mode and times when everything in it is there. */
+struct written {
+	char *path;
+	struct store_attr attr;
+};
+
+struct export {
+	struct store *store;
+	int root, directory;		/* where DIR and the directory being written are open */
+	uint64_t files, directories, bytes, failed, total;
+	unsigned temp;			/* names temp files */
+	struct written *written;
+	size_t count, room;
+	char *buf;
+};
+
+enum { PIECE = 1 << 20 };
+
+static int fail(void *arg, const char *path, int err)
+{
+	struct export *e = arg;
+
+	e->failed++;
+	if (err == -EUCLEAN)
+		say_errno(*path ? path : "the root directory", err);
+	else
+		say_error(*path ? path : "the root directory", "%s; it was not exported", strerror(abs(err)));
+	return 0;
+}
+
+/* Opens a directory beneath the root without following any symbolic link that someone left there. */
+static int open_beneath(int root, const char *path)
+{
+	int fd = fcntl(root, F_DUPFD_CLOEXEC, 0);
+	char *copy = need(strdup(path)), *at = copy;
+
+	for (char *name; fd >= 0 && *path && (name = strsep(&at, "/")); ) {
+		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), err = errno;
+
+		close(fd);
+		fd = next;
+		errno = err;
+	}
+	if (fd < 0)
+		fd = -errno;
+	free(copy);
+	return fd;
+}
+
+static int write_all(int fd, const char *buf, size_t size)
+{
+	while (size) {
+		ssize_t n = write(fd, buf, size);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			buf += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* The whole content, of one version when it is a document. */
+static int write_content(struct export *e, int fd, const struct store_attr *a)
+{
+	struct store_view *v = NULL;
+	uint64_t at = 0;
+	size_t n;
+	int r = a->kind == STORE_DOCUMENT ? store_view_open(e->store, a->ino, 0, &v) : 0;
+
+	if (r)
+		return r;
+	do {
+		n = 0;
+		r = v ? store_view_read(v, at, e->buf, PIECE, &n) : store_read(e->store, a->ino, at, e->buf, PIECE, &n);
+		if (!r)
+			r = write_all(fd, e->buf, n);
+		at += n;
+	} while (!r && n);
+	store_view_unref(v);
+	e->bytes += at;
+	return r;
+}
+
+static int set_owner(int fd, const char *name, const struct store_attr *a)
+{
+	if (geteuid() && (a->uid != geteuid() || a->gid != getegid()))
+		return 0;	/* only root can give files away */
+	return fchownat(fd, name, a->uid, a->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+}
+
+/* A file that stays the exporter's own must not run as him because it would have run as another. */
+static mode_t mode_of(const struct store_attr *a)
+{
+	return a->mode & (geteuid() && a->uid != geteuid() ? 0777 : 07777);
+}
+
+static int write_file(struct export *e, const char *temp, const struct store_attr *a)
+{
+	const struct timespec times[2] = { a->atime, a->mtime };
+	int fd = openat(e->directory, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), r;
+
+	if (fd < 0)
+		return -errno;
+	r = write_content(e, fd, a);
+	if (!r)
+		r = set_owner(fd, "", a);
+	if (!r && (fchmod(fd, mode_of(a)) || futimens(fd, times) || fsync(fd)))
+		r = -errno;
+	if (close(fd) && !r)
+		r = -errno;
+	return r;
+}
+
+static int write_symlink(struct export *e, const char *temp, const struct store_attr *a)
+{
+	const struct timespec times[2] = { a->atime, a->mtime };
+	int r = store_readlink(e->store, a->ino, e->buf, PIECE);
+
+	if (r)
+		return r;
+	if (symlinkat(e->buf, e->directory, temp))
+		return -errno;
+	r = set_owner(e->directory, temp, a);
+	if (!r && utimensat(e->directory, temp, times, AT_SYMLINK_NOFOLLOW))
+		r = -errno;
+	return r;
+}
+
+static int export_entry(void *arg, const char *path, const struct store_attr *a)
+{
+	struct export *e = arg;
+	char temp[64];
+	int r;
+
+	if (e->directory < 0) {		/* its directory could not be made, which has been said */
+		e->failed++;
+		return 0;
+	}
+	snprintf(temp, sizeof(temp), ".historyctl-%d-%u", (int)getpid(), e->temp++);
+	r = a->kind == STORE_SYMLINK ? write_symlink(e, temp, a) : write_file(e, temp, a);
+	if (!r && renameat(e->directory, temp, e->directory, a->name))
+		r = -errno;
+	if (r && r != -EEXIST)
+		unlinkat(e->directory, temp, 0);
+	if (r == -ENOSPC || r == -EDQUOT || r == -EIO)
+		return r;		/* the next ones would fail too */
+	if (r && r != -ENOENT)		/* ENOENT: removed since it was listed */
+		fail(e, path, r);
+	if (!r)
+		e->files++;
+	progress_show(e->files, e->total, "files");
+	return 0;
+}
+
+static int export_directory(void *arg, const char *path, const struct store_attr *a)
+{
+	struct export *e = arg;
+	int parent;
+
+	if (e->directory >= 0)
+		close(e->directory);
+	e->directory = -1;
+	if (*path) {
+		char *copy = need(strdup(path)), *slash = strrchr(copy, '/');
+
+		*(slash ? slash : copy) = '\0';
+		parent = open_beneath(e->root, copy);
+		free(copy);
+		if (parent < 0) {
+			fail(e, path, parent);
+			return 0;
+		}
+		if (mkdirat(parent, a->name, 0700) && errno != EEXIST) {
+			fail(e, path, errno);
+			close(parent);
+			return 0;
+		}
+		close(parent);
+		e->directories++;
+	}
+	e->directory = open_beneath(e->root, path);
+	if (e->directory < 0) {
+		fail(e, path, e->directory);
+		return 0;
+	}
+	if (*path)
+		fchmod(e->directory, 0700);	/* one from an earlier export may be read-only */
+	if (e->count == e->room) {
+		e->room = e->room ? e->room * 2 : 64;
+		e->written = need(realloc(e->written, e->room * sizeof(*e->written)));
+	}
+	e->written[e->count++] = (struct written){ need(strdup(path)), *a };
+	return 0;
+}
+
+/* Last of all, from the leaves up: a directory that must not be written or searched would stop the rest. */
+static void finish_directories(struct export *e, bool root_too)
+{
+	while (e->count) {
+		struct written *w = &e->written[--e->count];
+		const struct timespec times[2] = { w->attr.atime, w->attr.mtime };
+		int fd = open_beneath(e->root, w->path), r = fd < 0 ? fd : 0;
+
+		if (!r && (*w->path || root_too)) {
+			r = set_owner(fd, "", &w->attr);
+			if (!r && (fchmod(fd, mode_of(&w->attr)) || futimens(fd, times)))
+				r = -errno;
+		}
+		if (!r && fsync(fd))
+			r = -errno;
+		if (r)
+			fail(e, w->path, r);
+		if (fd >= 0)
+			close(fd);
+		free(w->path);
+	}
+	free(e->written);
+}
+
+static int count_entry(void *arg, const char *path, const struct store_attr *a)
+{
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+/* Opens DIR, made if it isn't there; -1 when the error has been printed. */
+static int open_target(const struct tool *t, const char *name, bool force, bool *ret_made)
+{
+	bool made = !mkdir(name, 0777), empty = true;
+	struct place place;
+	int fd;
+	DIR *d;
+
+	if (!made && errno != EEXIST) {
+		say_error(name, "%s", strerror(errno));
+		return -1;
+	}
+	if (!place_of(name, &place)) {
+		bool same = !strcmp(place.store, t->directory);
+
+		place_release(&place);
+		if (same) {
+			say_error(name, "it is in a mount of this very store; name a directory outside");
+			if (made)
+				rmdir(name);
+			return -1;
+		}
+	}
+	fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	if (!d) {
+		say_error(name, "%s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	for (struct dirent *entry; (entry = readdir(d)); )
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			empty = false;
+	closedir(d);
+	if (!empty && !force) {
+		say_error(name, "not empty; name a new directory, or --force to write into it");
+		close(fd);
+		return -1;
+	}
+	*ret_made = made;
+	return fd;
+}
+
+static void print_counts(const struct export *e, const char *name, bool json)
+{
+	cJSON *o;
+
+	if (!json) {
+		printf("exported %s (%s) to %s%s", human_count(e->files, "file"), human_size(e->bytes), name, e->failed ? "" : "\n");
+		if (e->failed)
+			printf(", %llu NOT exported\n", (unsigned long long)e->failed);
+		return;
+	}
+	o = json_object();
+	json_number(o, "files", e->files);
+	json_number(o, "directories", e->directories);
+	json_number(o, "bytes", e->bytes);
+	json_number(o, "failed", e->failed);
+	json_print(o);
+}
+
+int cmd_export(struct tool *t, int argc, char **argv)
+{
+	static const struct option options[] = { { "force", no_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, TOOL_OPTIONS };
+	struct export e = { .directory = -1 };
+	bool force = false, json = false, made;
+	int c, r;
+
+	while ((c = tool_getopt(t, argc, argv, ":hfj", options)) != -1) {
+		force |= c == 'f';
+		json |= c == 'j';
+	}
+	if (argc - optind != 1)
+		tool_usage(t, "export", "name one directory");
+	if (!tool_open(t, &(struct store_options){ .read_only = true }, NULL, 0))
+		return EXIT_FAILED;
+	e.root = open_target(t, argv[optind], force, &made);
+	if (e.root < 0)
+		return EXIT_FAILED;
+	e.store = t->store;
+	e.buf = need(malloc(PIECE));
+	progress_begin("export");
+	if (progress_shown())
+		tool_walk(t->store, STORE_ROOT, "", &(struct tool_walk){ .entry = count_entry, .arg = &e.total });
+	r = tool_walk(t->store, STORE_ROOT, "", &(struct tool_walk){ export_directory, export_entry, fail, &e });
+	if (e.directory >= 0)
+		close(e.directory);
+	finish_directories(&e, made);
+	progress_end();
+	close(e.root);
+	free(e.buf);
+	if (r)
+		say_errno(argv[optind], r);
+	else
+		print_counts(&e, argv[optind], json);
+	return r || e.failed ? EXIT_FAILED : EXIT_OK;
+}
