@@ -27,25 +27,29 @@ void attr_entry(const struct store_attr *a, struct fuse_entry_param *e)
 	attr_stat(a, &e->attr);
 }
 
-struct own_draft {
+/* What a process has open of a file. fstat does not say through which handle it asks. */
+struct own {
 	const struct process *who;
-	uint64_t size;
+	bool unread;
+	uint64_t view, draft;
 };
 
-static bool visit_own(struct handle *h, void *arg)
+static void visit_own(struct handle *h, void *arg)
 {
-	struct own_draft *o = arg;
-	uint64_t size = atomic_load(&h->draft_size);
+	struct own *o = arg;
 
-	if (size == HANDLE_NO_DRAFT || h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
-		return false;
-	o->size = size;
-	return true;
+	if (h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
+		return;
+	o->unread |= atomic_load(&h->unread);
+	if (o->view == HANDLE_NONE)
+		o->view = atomic_load(&h->view_size);
+	if (o->draft == HANDLE_NONE)
+		o->draft = atomic_load(&h->draft_size);
 }
 
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
-	struct own_draft own = { who, 0 };
+	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE };
 	int err;
 
 	if (control_owns(ino))
@@ -53,9 +57,15 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 	err = store_getattr(m->store, ino, ret);
 	if ((err == -ENOENT || (!err && !ret->parent)) && inodes_get_embryo(m->inodes, ino, ret))
 		err = 0;
-	if (!err && ret->kind != STORE_DIRECTORY && inodes_visit_writers(m->inodes, ino, visit_own, &own))
-		ret->size = own.size;
-	else if (!err && ret->kind == STORE_DOCUMENT)
+	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))
+		return err;
+	inodes_visit(m->inodes, ino, visit_own, &own);
+	/* Who has just opened it to read asks how much there is; who is in the middle of reading, of what he reads (P3). */
+	if (!own.unread && own.view != HANDLE_NONE)
+		ret->size = own.view;
+	else if (!own.unread && own.draft != HANDLE_NONE)
+		ret->size = own.draft;
+	else if (ret->kind == STORE_DOCUMENT)
 		shown_tell(m->shown, who, ino, ret->version, ret->size);
 	return err;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int handle_new(enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret)
+int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
@@ -15,9 +15,13 @@ int handle_new(enum handle_kind kind, uint64_t ino, struct inode *inode, int fla
 	h->inode = inode;
 	h->flags = flags;
 	h->opener = h->writer = *opener;
-	atomic_init(&h->draft_size, HANDLE_NO_DRAFT);
+	atomic_init(&h->draft_size, HANDLE_NONE);
+	atomic_init(&h->view_size, HANDLE_NONE);
+	atomic_init(&h->unread, kind == HANDLE_DOCUMENT && !handle_writes(h));
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->idle, NULL);
+	if (inode)
+		inodes_add_handle(m->inodes, inode, h);
 	*ret = h;
 	return 0;
 }
@@ -28,8 +32,9 @@ void handle_free(struct mount *m, struct handle *h)
 
 	if (!h)
 		return;
-	if (h->has_draft)
-		inodes_remove_writer(m->inodes, h->inode, h);
+	handle_unsettled(m, h, false);
+	if (h->inode)
+		inodes_remove_handle(m->inodes, h->inode, h);
 	draft_release(&h->draft);
 	store_view_unref(h->view);
 	ticket_set_free(h->set);
@@ -104,8 +109,52 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 	store_view_unref(now);
 	h->has_draft = true;
 	atomic_store(&h->draft_size, draft_size(&h->draft));
-	inodes_add_writer(m->inodes, h->inode, h);
 	return 0;
+}
+
+#define SETTLE_NS 10000000	/* a release follows its flush within microseconds; a long wait would slow who looks at a file being written */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void handle_unsettled(struct mount *m, struct handle *h, bool unsettled)
+{
+	uint64_t old = atomic_exchange(&h->unsettled, unsettled ? now_ns() : 0);
+
+	if (unsettled && !old)
+		atomic_fetch_add(&m->unsettled, 1);
+	else if (!unsettled && old)
+		atomic_fetch_sub(&m->unsettled, 1);
+}
+
+static void visit_unsettled(struct handle *h, void *arg)
+{
+	uint64_t at = atomic_load(&h->unsettled), *latest = arg;
+
+	if (at > *latest)
+		*latest = at;
+}
+
+void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name)
+{
+	struct store_attr a;
+
+	while (atomic_load(&m->unsettled)) {
+		uint64_t latest = 0;
+
+		if (!ino && inodes_find_embryo(m->inodes, parent, name, 0, &a))
+			inodes_visit(m->inodes, a.ino, visit_unsettled, &latest);
+		else if (ino)
+			inodes_visit(m->inodes, ino, visit_unsettled, &latest);
+		if (!latest || now_ns() - latest > SETTLE_NS)
+			return;
+		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+	}
 }
 
 void handle_changed(struct handle *h, const struct process *who)

@@ -19,7 +19,7 @@
 
 enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
 
-#define HANDLE_NO_DRAFT UINT64_MAX
+#define HANDLE_NONE UINT64_MAX
 
 struct handle {
 	enum handle_kind kind;
@@ -27,8 +27,11 @@ struct handle {
 	struct inode *inode;		/* NULL for HANDLE_BYTES */
 	int flags;			/* of open(2) */
 	struct process opener;
-	struct handle *next_writer;	/* the inode table's */
-	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NO_DRAFT: none */
+	struct handle *next_handle;	/* the inode table's */
+	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NONE: there is none */
+	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
+	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
+	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
 
@@ -40,7 +43,6 @@ struct handle {
 	bool raw;			/* it is no document yet: bytes are read as they are */
 	bool ended;			/* the end was reached */
 	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
-	bool reading;			/* something was read */
 	bool has_draft, dirty;
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
 	bool dying;			/* the last flush came from a process that is being killed */
@@ -52,7 +54,7 @@ struct handle {
 	struct process writer;		/* who wrote last */
 };
 
-int handle_new(enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret);
+int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret);
 /* Frees the handle and lets go of its inode. */
 void handle_free(struct mount *m, struct handle *h);
 
@@ -69,6 +71,14 @@ void handle_changed(struct handle *h, const struct process *who);
 /* Takes the lock when no save is under way. */
 void handle_lock(struct handle *h);
 void handle_unlock(struct handle *h);
+
+/*
+ * Waits a moment for the release of handles whose last flush decided nothing, so that who opens the file after `: > f` has returned finds
+ * it empty: release comes after close. By inode, or by name for an embryo (ino 0).
+ */
+void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name);
+/* Marks the handle so, or no longer. */
+void handle_unsettled(struct mount *m, struct handle *h, bool unsettled);
 
 static inline bool handle_writes(const struct handle *h)
 {

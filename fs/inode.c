@@ -255,35 +255,33 @@ void inodes_place(struct inodes *t, const struct inode *i, struct place *ret)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void inodes_add_writer(struct inodes *t, struct inode *i, struct handle *h)
+void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h)
 {
 	pthread_mutex_lock(&t->lock);
-	h->next_writer = i->writers;
-	i->writers = h;
+	h->next_handle = i->handles;
+	i->handles = h;
 	pthread_mutex_unlock(&t->lock);
 }
 
-void inodes_remove_writer(struct inodes *t, struct inode *i, struct handle *h)
+void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h)
 {
 	struct handle **at;
 
 	pthread_mutex_lock(&t->lock);
-	for (at = &i->writers; *at && *at != h; at = &(*at)->next_writer)
+	for (at = &i->handles; *at && *at != h; at = &(*at)->next_handle)
 		;
 	if (*at)
-		*at = h->next_writer;
+		*at = h->next_handle;
 	pthread_mutex_unlock(&t->lock);
 }
 
-bool inodes_visit_writers(struct inodes *t, uint64_t ino, bool (*visit)(struct handle *h, void *arg), void *arg)
+void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg)
 {
 	struct inode *i;
-	bool found = false;
 
 	pthread_mutex_lock(&t->lock);
 	i = *find(t, ino);
-	for (struct handle *h = i ? i->writers : NULL; h && !found; h = h->next_writer)
-		found = visit(h, arg);
+	for (struct handle *h = i ? i->handles : NULL; h; h = h->next_handle)
+		visit(h, arg);
 	pthread_mutex_unlock(&t->lock);
-	return found;
 }

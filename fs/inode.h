@@ -31,7 +31,7 @@ struct inode {
 	struct process unlinker;
 	pid_t creator;		/* embryo: the thread that made it */
 	uint32_t mode, uid, gid;	/* embryo */
-	struct handle *writers;	/* handles with a draft */
+	struct handle *handles;	/* open handles of a document, the latest first */
 };
 
 /* The name of an open file, as it is now. */
@@ -70,10 +70,10 @@ void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
 void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name);
 void inodes_place(struct inodes *t, const struct inode *i, struct place *ret);
 
-/* Drafts of an inode, for the sizes that their writers see. handle.h links them. */
-void inodes_add_writer(struct inodes *t, struct inode *i, struct handle *h);
-void inodes_remove_writer(struct inodes *t, struct inode *i, struct handle *h);
-/* Calls `visit` for the handles that have a draft of the inode, under the table's lock, until it returns true. */
-bool inodes_visit_writers(struct inodes *t, uint64_t ino, bool (*visit)(struct handle *h, void *arg), void *arg);
+/* Open handles of an inode, for the sizes that their processes see. */
+void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h);
+void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h);
+/* Calls `visit` for each, the latest first, under the table's lock. */
+void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg);
 
 #endif

@@ -70,7 +70,7 @@ static int open_file(struct mount *m, const struct process *who, const struct st
 		err = inodes_open(m->inodes, a->ino, a->parent, a->name, &inode);
 	if (err)
 		return err;
-	err = handle_new(kind, a->ino, inode, flags, who, &h);
+	err = handle_new(m, kind, a->ino, inode, flags, who, &h);
 	if (err) {
 		inodes_close(m->inodes, inode, &unlinked);
 		return err;
@@ -100,7 +100,7 @@ static int open_status(struct mount *m, const struct process *who, int flags, st
 
 	if ((flags & O_ACCMODE) != O_RDONLY)
 		return -EACCES;
-	err = handle_new(HANDLE_BYTES, CONTROL_STATUS, NULL, flags, who, &h);
+	err = handle_new(m, HANDLE_BYTES, CONTROL_STATUS, NULL, flags, who, &h);
 	if (err)
 		return err;
 	err = control_status(m, &h->bytes, &h->size);
@@ -124,6 +124,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (ino == CONTROL_STATUS) {
 		err = open_status(m, &who, fi->flags, &h);
 	} else {
+		handle_settle(m, ino, 0, NULL);
 		err = store_getattr(m->store, ino, &a);
 		if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, &a))
 			err = 0;
@@ -250,6 +251,7 @@ static int write_draft(struct mount *m, struct handle *h, const struct process *
 	if (!err) {
 		h->truncated = false;
 		handle_changed(h, who);
+		handle_unsettled(m, h, false);
 	} else if (!h->error) {
 		/* What could not be written makes the document incomplete: close says so. */
 		h->error = err;

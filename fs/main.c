@@ -321,14 +321,18 @@ out:
 	return err ? 1 : 0;
 }
 
-static int add_option(struct fuse_args *args, const char *format, const char *value)
+/* Adds -oNAME=VALUE, or -oNAME. A comma in the value would end the option. */
+static int add_option(struct fuse_args *args, const char *name, const char *value)
 {
-	char text[PATH_MAX + 32], *at = text;
+	char text[2 * PATH_MAX + 32];
+	size_t used = snprintf(text, 32, "-o%s%s", name, value ? "=" : "");
 
-	snprintf(text, sizeof(text), format, value);
-	/* A comma would end the option. */
-	while ((at = strchr(at, ',')))
-		*at = '_';
+	for (; value && *value && used + 3 < sizeof(text); value++) {
+		if (*value == ',' || *value == '\\')
+			text[used++] = '\\';
+		text[used++] = *value;
+	}
+	text[used] = 0;
 	return fuse_opt_add_arg(args, text);
 }
 
@@ -351,10 +355,9 @@ static int run(struct arguments *a, struct fuse_args *args)
 		complain("%s: the store lies inside the directory it would be mounted over; put it beside it", store);
 		return 1;
 	}
-	if (add_option(args, "-ofsname=%s", a->fsname ? a->fsname : store) || add_option(args, "-o%s", "subtype=historyfs") ||
-	    (a->options.read_only && add_option(args, "-o%s", "ro")) ||
-	    (a->options.allow_other && add_option(args, "-o%s", "allow_other,default_permissions")) ||
-	    (a->debug && add_option(args, "-o%s", "debug")))
+	if (add_option(args, "fsname", a->fsname ? a->fsname : store) || add_option(args, "subtype", "historyfs") ||
+	    (a->options.read_only && add_option(args, "ro", NULL)) || (a->debug && add_option(args, "debug", NULL)) ||
+	    (a->options.allow_other && (add_option(args, "allow_other", NULL) || add_option(args, "default_permissions", NULL))))
 		return 1;
 	if (!a->options.foreground) {
 		err = become_daemon();

@@ -33,6 +33,7 @@ struct mount {
 	uid_t owner;
 	gid_t owner_group;
 	atomic_ullong rejected;
+	atomic_uint unsettled;	/* handles that wait for their release */
 	void (*ready)(struct mount *m);	/* called once, when the kernel has begun to talk */
 	int ready_fd;
 };

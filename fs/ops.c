@@ -38,6 +38,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (err == -ENOENT && parent != CONTROL_DIRECTORY)
 		err = store_lookup(m->store, parent, name, &a);
+	if (atomic_load(&m->unsettled) && parent != CONTROL_DIRECTORY && store_is_document_name(name)) {
+		handle_settle(m, err ? 0 : a.ino, parent, name);
+		err = store_lookup(m->store, parent, name, &a);
+	}
 	if (err == -ENOENT && store_is_document_name(name)) {
 		if (inodes_find_embryo(m->inodes, parent, name, fuse_req_ctx(req)->pid, &a)) {
 			err = 0;
@@ -132,7 +136,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct mount *m = mount_of(req);
 	struct store_attr a;
-	int err = -EEXIST;
+	int err = parent == CONTROL_DIRECTORY ? -EACCES : -EEXIST;
 
 	if (!is_ours(parent, name) && !inodes_find_embryo(m->inodes, parent, name, 0, &a))
 		err = parent == STORE_REJECTED ? -EACCES : store_create(m->store, parent, name, 0, mode, ctx->uid, ctx->gid, link, &a);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -328,6 +329,19 @@ bool processes_events(struct processes *p, const struct process *who)
 	return found != 0;
 }
 
+/* Another program has none of its parent's memory: it was exec'd. */
+static bool same_program(pid_t a, pid_t b)
+{
+	struct stat x, y;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)a);
+	if (stat(path, &x))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)b);
+	return stat(path, &y) || (x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 bool processes_family(struct processes *p, const struct process *who, pid_t *ret_group, struct process *ret_parent)
 {
 	struct stat_line own, parent;
@@ -337,7 +351,7 @@ bool processes_family(struct processes *p, const struct process *who, pid_t *ret
 
 	struct process above = { .tid = own.parent, .tgid = own.parent };
 	/* A parent that started later is another process that got the number of one that died just now. */
-	if (own.parent > 0 && read_stat_of(own.parent, &parent) && parent.start <= own.start) {
+	if (own.parent > 0 && read_stat_of(own.parent, &parent) && parent.start <= own.start && same_program(who->tgid, own.parent)) {
 		above.start = parent.start;
 		above.known = true;
 	}

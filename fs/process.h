@@ -39,8 +39,8 @@ struct process processes_identify(struct processes *p, pid_t tid);
 bool processes_events(struct processes *p, const struct process *who);
 
 /*
- * The process group, and the parent with its start time (not known when it is outside of our /proc). False when /proc does not
- * tell, or the process is gone. Not remembered.
+ * The process group, and the parent with its start time (not known when it is outside of our /proc, or when it runs another
+ * program: who was exec'd has none of its parent's memory). False when /proc does not tell, or the process is gone. Not remembered.
  */
 bool processes_family(struct processes *p, const struct process *who, pid_t *ret_group, struct process *ret_parent);
 

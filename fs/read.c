@@ -49,6 +49,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 		}
 	}
 	h->view = v;
+	atomic_store(&h->unread, false);
+	atomic_store(&h->view_size, v ? store_view_size(v) : HANDLE_NONE);
 	inodes_place(m->inodes, h->inode, &place);
 	if (!place.unlinked)
 		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
@@ -85,6 +87,12 @@ static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t o
 	free(buf);
 }
 
+static void read_ended(struct handle *h)
+{
+	h->ended = true;
+	atomic_store(&h->view_size, HANDLE_NONE);
+}
+
 void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 {
 	struct mount *m = mount_of(req);
@@ -117,7 +125,7 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 	}
 	v = store_view_ref(h->view);
 	if (offset + size >= store_view_size(v))
-		h->ended = true;
+		read_ended(h);
 	handle_unlock(h);
 	if (offset >= store_view_size(v))
 		fuse_reply_buf(req, NULL, 0);

@@ -125,10 +125,11 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 {
 	h->dirty = h->truncated = h->created = false;
 	h->settled = true;
-	atomic_store(&h->draft_size, HANDLE_NO_DRAFT);
+	atomic_store(&h->draft_size, HANDLE_NONE);
 	inodes_hatch(m->inodes, h->inode);
 	store_view_unref(h->view);
 	h->view = NULL;
+	atomic_store(&h->view_size, HANDLE_NONE);
 	h->raw = false;
 	if (h->set)
 		tickets_saved(m->tickets, h->set, place->parent, place->name, save);
@@ -178,15 +179,21 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	if (!sync && who->known)
 		h->dying = process_dying(who->tid);
 	/* What a process that did not write it closes is not finished by that (a child's inherited descriptors). */
-	if (!h->has_draft || (!h->dirty && !h->created) || (foreign && !sync))
+	if (!h->has_draft || (!h->dirty && !h->created))
 		goto reply;
+	if (foreign && !sync) {
+		handle_unsettled(m, h, true);
+		goto reply;
+	}
 	if (h->error) {
 		err = h->error;
 		goto reply;
 	}
 	/* Emptied, and perhaps about to be written: release decides. But a file that was only made exists from now on. */
-	if (!draft_size(&h->draft) && (h->truncated || h->dying) && !sync)
+	if (!draft_size(&h->draft) && (h->truncated || h->dying) && !sync) {
+		handle_unsettled(m, h, true);
 		goto reply;
+	}
 	w = calloc(1, sizeof(*w));
 	err = w ? prepare(m, h, &w->place, &w->save) : -ENOMEM;
 	if (!err && orphaned(h, &w->place)) {

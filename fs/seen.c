@@ -295,7 +295,7 @@ struct client *client_get(struct seen *s, const struct process *who)
 {
 	struct client *c = client_find(s, who), *parent = NULL;
 	struct process above, at = *who;
-	pid_t group = 0, ignored;
+	pid_t group = 0, ignored, direct = 0;
 	uint64_t forked = 0;
 
 	if (c)
@@ -306,6 +306,8 @@ struct client *client_get(struct seen *s, const struct process *who)
 			pthread_mutex_unlock(&s->lock);
 			bool told = processes_family(s->processes, &at, i == 0 ? &group : &ignored, &above);
 			seen_lock(s);
+			if (told && i == 0)
+				direct = above.tgid;
 			if (!told || !above.known)
 				break;
 			parent = client_find(s, &above);
@@ -324,6 +326,7 @@ struct client *client_get(struct seen *s, const struct process *who)
 		return NULL;
 	c->who = identity(who);
 	c->group = group;
+	c->above = direct;
 	if (table_insert(&s->clients, &c->by_id, client_hash(&c->who)) < 0) {
 		give(s, c, sizeof *c);
 		return NULL;

@@ -61,7 +61,7 @@ struct freeze {
 struct client {
 	struct link by_id, by_group;
 	struct process who;
-	pid_t group;
+	pid_t group, above;	/* process group, and the parent process */
 	struct client *parent;	/* the nearest process above that had been seen; holds a reference */
 	uint64_t forked;	/* when it, or the process between, was forked from `parent`; clock ticks */
 	unsigned refs;		/* of children and sets */

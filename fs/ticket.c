@@ -280,23 +280,39 @@ static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t par
 	return ret;
 }
 
-/* Rule 8. */
-static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name)
+/* How near a process is to the one that saves; 0: not of its pipeline. */
+static int nearness(const struct client *saver, const struct client *c, bool rename)
 {
-	const struct entry *newest = NULL;
-	struct client *of = NULL;
+	/* A child: the program that was started with its output in the file may be a script around another. */
+	if (c == saver || c->above == saver->who.tgid)
+		return 3;
+	if (!rename)
+		return 0;
+	return saver->above > 0 && c->above == saver->above ? 2 : 1;
+}
 
-	for (struct client *c = NULL; set->client->group > 0 && (c = client_of_group(&t->seen, set->client->group, c));) {
-		const struct record *r = record_find(&t->seen, c, parent, name);
-		for (size_t i = 0; r && i < r->count; i++) {
-			const struct entry *e = &r->entries[i];
-			if (!e->ended && !e->written && (!newest || e->last > newest->last)) {
-				newest = e;
-				of = c;
+/*
+ * Rule 8, for who has no candidate: the unused tickets of the process itself, though it read after it had opened the file
+ * (`jq ... f > t`); for a rename else of those with the same parent, piped from, else of all in the process group. All of
+ * the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
+ */
+static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool rename)
+{
+	struct client *c;
+	int ret = 0;
+
+	for (int near = 3; near > 0 && set->count == 0 && set->client->group > 0; near--) {
+		for (c = NULL; ret == 0 && (c = client_of_group(&t->seen, set->client->group, c));) {
+			const struct record *r = nearness(set->client, c, rename) == near ? record_find(&t->seen, c, parent, name) : NULL;
+
+			for (size_t i = 0; r && i < r->count && ret == 0; i++) {
+				const struct entry *e = &r->entries[i];
+				if (!e->ended && !e->written)
+					ret = add_candidate(set, e, 0, e->last, OF_GROUP, c);
 			}
 		}
 	}
-	return newest ? add_candidate(set, newest, 0, newest->last, OF_GROUP, of) : 0;
+	return ret;
 }
 
 static int newer_first(const void *a, const void *b)
@@ -319,8 +335,8 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 		r = add_own(set, own, &alone);
 	if (r == 0 && !alone && !(own && own->alone))
 		r = add_inherited(t, set, parent, name);
-	if (r == 0 && set->count == 0 && pipeline)
-		r = add_of_group(t, set, parent, name);
+	if (r == 0 && set->count == 0)
+		r = add_of_group(t, set, parent, name, pipeline);
 	if (r < 0)
 		clear_candidates(&t->seen, set);
 	seen_unlock(&t->seen);

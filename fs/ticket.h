@@ -51,7 +51,8 @@ void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
  * document if it is newer than they are; a thread that goes step by step saves what it read itself, and read last.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
  * a save of the child used it up, or was done by its first thread.
- * With `pipeline` set and no other candidate: the newest unused ticket of the process group, frozen or not (rule 8).
+ * Without any of these: the unused tickets, frozen or not, of the process itself and its children; with `pipeline` set (a rename) else of those with
+ * the same parent, else of the process group (rule 8).
  * The array and what it points to live until the next call with this set or until it is freed. -ENOMEM.
  */
 int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,

@@ -19,13 +19,18 @@ static int empty_view(uint64_t ino, struct store_view **ret)
 	return 0;
 }
 
+static uint64_t last_known(const struct store_base *b)
+{
+	return b->own_count ? b->own[b->own_count - 1] : b->version;
+}
+
 /* The document that had the name then is another one: its messages are none of this document's. */
 static int foreign_view(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct store_view **ret)
 {
 	struct store_view *other, *v;
 	const struct view_item *item;
 	struct view_cursor c;
-	int err = view_load(txn, base->ino, base->version, &other);
+	int err = view_load(txn, base->ino, last_known(base), &other);
 
 	if (err == -ENOENT)
 		return empty_view(ino, ret);
@@ -141,8 +146,12 @@ int base_view(struct db_txn *txn, uint64_t ino, struct store_view *current, cons
 	size_t count = 0;
 	int err;
 
+	if (!current->version) {
+		*ret = store_view_ref(current);
+		return 0;
+	}
 	if (!base->version && !base->own_count)
-		return current->version ? empty_view(ino, ret) : (*ret = store_view_ref(current), 0);
+		return empty_view(ino, ret);
 	if (base->ino && base->ino != ino)
 		return foreign_view(txn, ino, base, ret);
 	if (knows_all(base, current->version)) {
@@ -178,7 +187,7 @@ static int frame_written(struct db_txn *txn, uint64_t ino, uint64_t version, str
 
 int base_frame(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct view_frame **ret)
 {
-	uint64_t last = base->own_count ? base->own[base->own_count - 1] : base->version;
+	uint64_t last = last_known(base);
 	int err = -ENOENT;
 
 	*ret = NULL;
@@ -207,7 +216,7 @@ int view_text(struct db_txn *txn, struct store_view *v, struct buf *ret)
 
 int base_text(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct buf *ret)
 {
-	uint64_t last = base->own_count ? base->own[base->own_count - 1] : base->version;
+	uint64_t last = last_known(base);
 	struct view_frame *frame = NULL;
 	struct store_view *v;
 	int err = -ENOENT;

@@ -95,9 +95,23 @@ static int renew(struct commit *c, struct job **at)
 	return 0;
 }
 
-/* Applies and commits the jobs of a list; those that fail by themselves are answered and taken out. */
+static void finish_all(struct commit *c, struct job *jobs, int err)
+{
+	struct job *next;
+
+	for (; jobs; jobs = next) {
+		next = jobs->next;
+		finish(c, jobs, err ? err : jobs->save->error);
+	}
+}
+
+/*
+ * Applies and commits the jobs of a list; those that fail by themselves are taken out, and answered when the locks of the
+ * transaction are free.
+ */
 static int run_together(struct commit *c, struct job **jobs)
 {
+	struct job *refused = NULL;
 	struct group g = { .store = c->store, .jobs = NULL };
 	struct history h = { .recent = recent, .arg = &g, .store = c->store };
 	struct db_txn *txn;
@@ -111,18 +125,22 @@ static int run_together(struct commit *c, struct job **jobs)
 		err = history_apply(&h, txn, job);
 		if (err && job->touched) {
 			db_durable_abort(txn);
+			finish_all(c, refused, 0);
 			return err;
 		}
 		if (err) {
 			*at = job->next;
 			g.jobs = *jobs;
-			finish(c, job, err);
+			job->save->error = err;
+			job->next = refused;
+			refused = job;
 		} else {
 			at = &job->next;
 			applied++;
 		}
 	}
 	err = db_durable_commit(txn);
+	finish_all(c, refused, 0);
 	if (err)
 		return err;
 	pthread_mutex_lock(&c->lock);
@@ -158,10 +176,7 @@ static int run_group(struct commit *c, struct job *jobs)
 		}
 		return db_pending(c->store->db) ? first : 0;
 	}
-	for (; jobs; jobs = next) {
-		next = jobs->next;
-		finish(c, jobs, err);
-	}
+	finish_all(c, jobs, err);
 	return err;
 }
 

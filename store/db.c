@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,7 @@ struct db_txn {
 	MDB_txn *mdb;
 	struct mem local;	/* UPDATE: what it has written so far */
 	bool conflict;		/* UPDATE: touched a key that is in flight */
-	uint64_t seq;		/* DURABLE: memory up to here is taken along */
+	uint64_t seq;		/* DURABLE: memory up to here is taken along; READ: is on its disk, with what came after */
 };
 
 /* Hashes of the keys that the durable transaction in flight has changed. */
@@ -54,6 +55,9 @@ struct db {
 	bool locked;			/* update: the file lock is held */
 	uint64_t seq;			/* update */
 	uint64_t reopened;		/* update */
+
+	/* The last durable transaction: LMDB's number for it, and the memory that it takes along. Set in this order, read in the other. */
+	atomic_uint_fast64_t flight_id, flight_seq;
 
 	pthread_rwlock_t memory;
 	struct mem mem;			/* memory; changed only with `update` held too */
@@ -208,6 +212,7 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	db->on_pending = o->on_pending;
 	db->arg = o->arg;
 	db->lock_fd = -1;
+	atomic_init(&db->flight_id, UINT64_MAX);
 	db->path = strdup(path);
 	err = db->path ? 0 : -ENOMEM;
 	if (!err && !db->read_only)
@@ -249,6 +254,25 @@ void db_close(struct db *db)
 	pthread_cond_destroy(&db->settled);
 	free(db->path);
 	free(db);
+}
+
+/* Needs `update`. An environment is dead after a failed write of its meta page: begin with a new one. */
+static int reopen(struct db *db)
+{
+	MDB_env *env = NULL;
+	MDB_dbi dbi;
+	int err;
+
+	pthread_rwlock_wrlock(&db->memory);
+	env_close(db);
+	err = env_open(db->path, db->map_size, env_flags(db), &env, &dbi);
+	if (!err) {
+		db->env = env;
+		db->dbi = dbi;
+		db->reopened++;
+	}
+	pthread_rwlock_unlock(&db->memory);
+	return err;
 }
 
 /* ---- Reading -------------------------------------------------------------------------------------------------- */
@@ -293,6 +317,7 @@ static void snapshot_end(struct db *db, MDB_txn *txn)
 int db_read_begin(struct db *db, struct db_txn **ret)
 {
 	struct db_txn *txn = calloc(1, sizeof(*txn));
+	uint64_t seq;
 	int err;
 
 	if (!txn)
@@ -300,12 +325,24 @@ int db_read_begin(struct db *db, struct db_txn **ret)
 	txn->db = db;
 	txn->kind = READ;
 	pthread_rwlock_rdlock(&db->memory);
+	if (!db->env) {
+		/* It could not be opened again when the disk failed. */
+		pthread_rwlock_unlock(&db->memory);
+		pthread_mutex_lock(&db->update);
+		err = db->env ? 0 : reopen(db);
+		pthread_mutex_unlock(&db->update);
+		pthread_rwlock_rdlock(&db->memory);
+	}
 	err = snapshot_begin(db, &txn->mdb);
 	if (err) {
 		pthread_rwlock_unlock(&db->memory);
 		free(txn);
 		return err;
 	}
+	/* Until memory is dropped, what has just been committed is newer than what lies over it. */
+	seq = atomic_load(&db->flight_seq);
+	if (mdb_txn_id(txn->mdb) >= atomic_load(&db->flight_id))
+		txn->seq = seq;
 	*ret = txn;
 	return 0;
 }
@@ -391,6 +428,12 @@ static bool in_conflict(struct db_txn *txn, const void *key, size_t size)
 	return txn->conflict;
 }
 
+/* Whether the disk that a reader sees has something newer. */
+static bool is_hidden(const struct db_txn *txn, const struct mem_node *n)
+{
+	return txn->kind == READ && n->seq <= txn->seq;
+}
+
 int db_get(struct db_txn *txn, const void *key, size_t key_size, struct db_value *ret)
 {
 	MDB_val k = { key_size, (void *)key }, v;
@@ -404,6 +447,8 @@ int db_get(struct db_txn *txn, const void *key, size_t key_size, struct db_value
 	}
 	if (!n && txn->kind != DURABLE)
 		n = mem_get(&txn->db->mem, key, key_size);
+	if (n && is_hidden(txn, n))
+		n = NULL;
 	if (n) {
 		if (n->removed)
 			return -ENOENT;
@@ -520,6 +565,8 @@ int db_scan_next(struct db_scan *s, struct db_value *ret_key, struct db_value *r
 			if (err)
 				return err;
 		}
+		while (n && is_hidden(s->txn, n))
+			n = s->memory = n->next[0];
 		if (s->local && order(s->local, &(struct db_value){ n ? n->key : NULL, n ? n->key_size : 0 }) <= 0) {
 			if (n && order(s->local, &(struct db_value){ n->key, n->key_size }) == 0)
 				s->memory = n->next[0];
@@ -587,6 +634,8 @@ static int run_update(struct db *db, struct db_txn *txn, int (*fn)(struct db_txn
 {
 	int err = file_lock(db);
 
+	if (!err && !db->env)
+		err = reopen(db);
 	if (err)
 		return err;
 	err = snapshot_begin(db, &txn->mdb);
@@ -664,25 +713,6 @@ size_t db_pending(struct db *db)
 }
 
 /* ---- Durable -------------------------------------------------------------------------------------------------- */
-
-/* Needs `update`. An environment is dead after a failed write of its meta page: begin with a new one. */
-static int reopen(struct db *db)
-{
-	MDB_env *env = NULL;
-	MDB_dbi dbi;
-	int err;
-
-	pthread_rwlock_wrlock(&db->memory);
-	env_close(db);
-	err = env_open(db->path, db->map_size, env_flags(db), &env, &dbi);
-	if (!err) {
-		db->env = env;
-		db->dbi = dbi;
-		db->reopened++;
-	}
-	pthread_rwlock_unlock(&db->memory);
-	return err;
-}
 
 static int take_memory_along(struct db *db, struct db_txn *txn)
 {
@@ -771,6 +801,8 @@ int db_durable_commit(struct db_txn *txn)
 	int rc, err;
 
 	db->in_flight = true;
+	atomic_store(&db->flight_id, mdb_txn_id(txn->mdb));
+	atomic_store(&db->flight_seq, txn->seq);
 	pthread_mutex_unlock(&db->update);
 	rc = mdb_txn_commit(txn->mdb);
 	err = translate(rc);
@@ -778,6 +810,8 @@ int db_durable_commit(struct db_txn *txn)
 	db->last_error = db->mem.count ? err : 0;
 	if (rc) {
 		MDB_txn *probe;
+
+		atomic_store(&db->flight_id, UINT64_MAX);
 		/* Only a write transaction tells whether the environment survived. */
 		int alive = mdb_txn_begin(db->env, NULL, 0, &probe);
 

@@ -71,13 +71,15 @@ int db_put(struct db_txn *txn, const void *key, size_t key_size, const void *val
 /* 0 also when there was none. */
 int db_del(struct db_txn *txn, const void *key, size_t key_size);
 
-/* Walks the keys in order from the first that is not below `key`, while their first `prefix` bytes equal those of `key`. */
+/*
+ * Walks the keys in order from the first that is not below `key`, while their first `prefix` bytes (at most 32) equal those of `key`.
+ */
 struct db_scan {
 	struct db_txn *txn;
 	void *cursor;
 	struct db_value disk_key, disk_value;
 	const struct mem_node *memory, *local;
-	unsigned char prefix[16];
+	unsigned char prefix[32];
 	size_t prefix_size;
 	int state;
 };

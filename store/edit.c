@@ -208,6 +208,11 @@ struct writer {
 	bool appended_only;
 };
 
+static bool is_separator(const struct view_frame *f, struct db_value lead)
+{
+	return lead.size && lead.size == f->sep_size && !memcmp(lead.data, frame_sep(f), lead.size);
+}
+
 static int insert(struct writer *w, uint64_t pos, const struct merge_insert *m)
 {
 	struct edit *e = w->e;
@@ -230,6 +235,9 @@ static int insert(struct writer *w, uint64_t pos, const struct merge_insert *m)
 		err = job_message(w->txn, e->job, m->written, &lead, &body);
 		if (!err && (body.size > UINT32_MAX / 2 || lead.size > UINT32_MAX / 2))
 			err = -EFBIG;
+		/* A merged document follows the formatting that it has, when it has separators of its own. */
+		if (!err && (e->flags & STORE_SAVED_MERGED) && e->current->count > 1 && is_separator(e->job->frame, lead))
+			lead = (struct db_value){ frame_sep(e->frame), e->frame->sep_size };
 	}
 	if (!err) {
 		rec.born = rec.edition = w->version;
@@ -345,7 +353,7 @@ static int restyle_all(struct writer *w, size_t *ret_count)
 		struct db_value lead, body, stored;
 		struct buf copy = BUF_INIT;
 		struct rec_message rec;
-		bool same;
+		bool same, known;
 		int err;
 
 		err = view_record(w->txn, e->current, view_get(e->current, k->current), &rec, &stored);
@@ -357,6 +365,8 @@ static int restyle_all(struct writer *w, size_t *ret_count)
 			buf_release(&copy);
 			return err;
 		}
+		/* What others have made of it since is not changed back. */
+		known = !e->base || base_knows(e->base, rec.edition);
 		same = body.size == copy.size - rec.lead_size && !memcmp(body.data, copy.data + rec.lead_size, body.size);
 		if (k->written) {
 			const char *old = rec.lead_size ? copy.data : frame_sep(f);
@@ -365,7 +375,7 @@ static int restyle_all(struct writer *w, size_t *ret_count)
 			same = same && lead.size == old_size && !memcmp(lead.data, old, old_size);
 		}
 		buf_release(&copy);
-		if (same)
+		if (same || !known)
 			continue;
 		if (k->written < e->job->written.kept) {
 			/* The text is a record itself: keep it while records change. */
@@ -400,7 +410,8 @@ static int own_blocks(struct store_view *v)
 		memcpy(copy, b, sizeof(*b) + b->count * sizeof(b->items[0]));
 		atomic_init(&copy->refs, 1);
 		v->slots[i].block = copy;
-		atomic_fetch_sub(&b->refs, 1);
+		if (atomic_fetch_sub(&b->refs, 1) == 1)
+			free(b);
 	}
 	return 0;
 }
@@ -484,6 +495,7 @@ int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh
 	if (!err)
 		err = take_until(&w, e->current->count, &next);
 	if (!err && e->restyle && e->edits.kept_count) {
+		view_finish(w.fresh);	/* messages are found by its index */
 		err = own_blocks(w.fresh);
 		if (!err)
 			err = restyle_all(&w, &restyled);
@@ -506,7 +518,8 @@ int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh
 		log |= STORE_LOG_RESTYLED;
 	if (new_frame)
 		err = put_frame(txn, e, w.version);
-	if (!err && (log || e->flags))
+	/* A plain append is told by its messages. */
+	if (!err && (log || e->flags || !e->edits.inserted_count))
 		err = put_change(&w, log);
 	if (!err)
 		err = put_head(&w, log | (new_frame ? STORE_LOG_RESTYLED : 0));

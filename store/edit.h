@@ -14,6 +14,7 @@ struct edit {
 	struct merge_edits edits;
 	struct job *job;		/* brings the texts of inserted and restyled messages */
 	bool restyle;			/* compare the texts of kept messages with what is stored */
+	const struct store_base *base;	/* restyle only bytes that it knows; NULL: it knows all */
 	int64_t time, mtime;
 	uint32_t pid, uid, flags;	/* for the log */
 };

@@ -211,6 +211,8 @@ int store_readdir(struct store *s, uint64_t ino, uint64_t cookie, bool attr,
 		memcpy(&e, value.data, sizeof(e));
 		if (attr) {
 			err = attr_load(txn, e.ino, &a);
+			if (err == -ENOENT)
+				err = -EUCLEAN;
 			if (err)
 				break;
 		} else {

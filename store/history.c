@@ -53,11 +53,25 @@ static int empty_current(struct apply *a)
 	return 0;
 }
 
+/* An absent document has no frame: what it had died with the file. */
+static int bury_frame(struct apply *a)
+{
+	struct key frame = key_plain(a->target.ino, REC_FRAME), gone = key_number(a->target.ino, REC_GONE, a->head.version);
+	struct view_frame *f;
+	int err = frame_get(a->txn, &frame, &f);
+
+	if (err)
+		return err;
+	if (f->edition < a->head.version)
+		err = frame_put(a->txn, &gone, f);
+	frame_unref(f);
+	return err;
+}
+
 /* The newest version as it is in the transaction. What an unlinked document left behind is buried first. */
 static int load_current(struct apply *a)
 {
 	struct key key = key_plain(a->target.ino, REC_HEAD), frame = key_plain(a->target.ino, REC_FRAME);
-	struct view_frame *f;
 	int err = record_get(a->txn, &key, &a->head, sizeof(a->head), NULL);
 
 	if (err == -ENOENT) {
@@ -66,31 +80,19 @@ static int load_current(struct apply *a)
 	} else if (!err && a->head.unlinked) {
 		err = edit_bury(a->txn, a->target.ino, a->head.version);
 		if (!err)
-			err = frame_get(a->txn, &frame, &f);
+			err = bury_frame(a);
+		if (!err)
+			err = empty_current(a);
 		if (!err) {
-			struct view_frame *empty = frame_new(DOC_EMPTY, f->edition, NULL, 0, NULL, 0, NULL, 0);
-			struct key gone = key_number(a->target.ino, REC_GONE, a->head.version);
-
-			/* The frame died with the file as well: an absent document has none. */
-			err = frame_put(a->txn, &gone, f);
-			if (empty)
-				empty->edition = a->head.version;
-			if (!err)
-				err = empty ? frame_put(a->txn, &frame, empty) : -ENOMEM;
-			a->current = empty ? view_new(a->target.ino, a->head.version, empty) : NULL;
-			frame_unref(empty);
-			frame_unref(f);
-			if (!err && !a->current)
-				err = -ENOMEM;
-			if (!err)
-				view_finish(a->current);
+			a->current->frame->edition = a->head.version;
+			err = frame_put(a->txn, &frame, a->current->frame);
 		}
 	} else if (!err) {
 		a->current = a->h->recent(a->h->arg, a->target.ino, a->head.version);
 		if (!a->current)
 			err = view_load(a->txn, a->target.ino, 0, &a->current);
 	}
-	if (!err)
+	if (!err && !a->current->store)
 		a->current->store = a->h->store;
 	return err;
 }
@@ -124,7 +126,7 @@ static int choose(struct apply *a)
 	a->bases = calloc(n + 1, sizeof(*a->bases));
 	if (!a->candidates || !a->bases)
 		return -ENOMEM;
-	for (size_t i = 0; !err && i < n && !(a->save->flags & STORE_SAVE_REPLACE); i++)
+	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND)); i++)
 		err = add_candidate(a, &a->save->bases[i]);
 	if (err)
 		return err;
@@ -222,6 +224,7 @@ static bool lists_alike(const struct view_frame *current, const struct view_fram
 static int merge_as_text(struct apply *a, const struct merge_candidate *c)
 {
 	struct buf base = BUF_INIT, current = BUF_INIT, written = BUF_INIT, out = BUF_INIT;
+	struct value_text none = { NULL, 0 };
 	struct db_value lead, body;
 	const struct view_frame *f = a->job->frame;
 	int err;
@@ -240,16 +243,19 @@ static int merge_as_text(struct apply *a, const struct merge_candidate *c)
 	}
 	if (!err)
 		err = buf_add(&written, frame_tail(f), f->tail_size);
-	if (!err && (!current.size || !written.size))
+	if (!err && !current.size)
 		err = buf_add(&out, written.data, written.size);
 	else if (!err)
-		err = value_merge((struct value_text){ base.size ? base.data : NULL, base.size }, (struct value_text){ current.data, current.size },
-				  (struct value_text){ written.data, written.size },
+		err = value_merge(base.size ? (struct value_text){ base.data, base.size } : none, (struct value_text){ current.data, current.size },
+				  written.size ? (struct value_text){ written.data, written.size } : none,
 				  &(struct value_counts){ SIZE_MAX, SIZE_MAX, SIZE_MAX }, &out, NULL);
 	if (!err) {
 		a->as_written = frame_new(DOC_FREE, 0, written.data, written.size, NULL, 0, NULL, 0);
-		err = a->as_written ? job_replace(a->job, &out) : -ENOMEM;
+		err = a->as_written ? 0 : -ENOMEM;
 	}
+	/* Nothing is left when a document was emptied that is what it was: then it is the empty one, as written. */
+	if (!err && out.size)
+		err = job_replace(a->job, &out);
 	buf_release(&base);
 	buf_release(&current);
 	buf_release(&written);
@@ -283,6 +289,7 @@ static int write_version(struct apply *a, struct merge_candidate *c)
 	if (a->uncertain)
 		save->result |= STORE_SAVED_UNCERTAIN;
 	e.flags = save->result;
+	e.base = merged ? c->base : NULL;
 	e.as_written = a->as_written ? a->as_written : a->job->frame;
 	err = edit_apply(a->txn, &e, &a->job->fresh, &log);
 	if (err)
@@ -336,6 +343,8 @@ static int append_message(struct apply *a)
 	struct view_frame *f;
 	struct job *job = a->job;
 	struct buf whole = BUF_INIT;
+	const char *value;
+	size_t size = job_value(job, &value);
 	int err = load_current(a);
 
 	if (err)
@@ -346,7 +355,7 @@ static int append_message(struct apply *a)
 	if (!a->current->count && f->kind != DOC_ENVELOPE) {
 		err = buf_add(&whole, "[\n  ", 4);
 		if (!err)
-			err = buf_add(&whole, job->text, job->text_size);
+			err = buf_add(&whole, value, size);
 		if (!err)
 			err = buf_add(&whole, "\n]", 2);
 		if (!err)
@@ -380,6 +389,10 @@ static int collect_removed(struct apply *a, uint64_t version, struct merge_edits
 	while (!(err = db_scan_next(&scan, &key, &value))) {
 		size_t at = job->joined.size, size = value.size - sizeof(rec);
 
+		if (value.size < sizeof(rec)) {
+			err = -EUCLEAN;
+			break;
+		}
 		memcpy(&rec, value.data, sizeof(rec));
 		if (rec.flags & MESSAGE_RESTYLED)
 			continue;
@@ -423,35 +436,29 @@ static int collect_added(struct apply *a, uint64_t version, struct merge_edits *
 	return 0;
 }
 
-/* What version save->version did, the other way round. A file that was unlinked comes back as it was. */
+/*
+ * What version save->undo_version did, the other way round. Of a file that was unlinked that is taken back; its messages are
+ * new ones then: who had seen it absent did not know them (P2).
+ */
 static int undo(struct apply *a)
 {
-	struct key key = key_plain(a->target.ino, REC_HEAD), gone;
+	struct key gone;
 	struct store_save *save = a->save;
 	uint64_t version = save->undo_version;
 	struct edit e = { .ino = a->target.ino, .job = a->job, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid,
 			  .flags = STORE_LOG_UNDO };
 	struct view_frame *before = NULL;
 	unsigned log;
-	int err = record_get(a->txn, &key, &a->head, sizeof(a->head), NULL);
+	int err;
 
-	if (err)
-		return err;
-	if (a->head.unlinked) {
-		struct key change = key_number(a->target.ino, REC_CHANGE, a->head.version + 1);
-		struct rec_change c = { .time = e.time, .pid = save->pid, .uid = save->writer_uid, .flags = STORE_LOG_UNDO, .added = a->head.count };
-
-		a->head.unlinked = 0;
-		a->head.reshaped = ++a->head.version;
-		a->head.mtime = e.mtime;
-		save->version = a->head.version;
-		save->saved_ino = a->target.ino;
-		err = record_put(a->txn, &key, &a->head, sizeof(a->head));
-		return err ? err : record_put(a->txn, &change, &c, sizeof(c));
-	}
+	/* Another file has taken its name. */
+	if (a->target.ino != save->ino)
+		return -EEXIST;
 	err = load_current(a);
 	if (err)
 		return err;
+	if (a->head.unlinked)
+		version = a->head.version;
 	if (!version || version > a->head.version)
 		return -ENOENT;
 	e.head = a->head;
@@ -506,7 +513,8 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 		err = append_message(&a);
 	else
 		err = save_document(&a);
-	if (!err && !job->raw)
+	/* What changed nothing does not bring an unlinked document back either. */
+	if (!err && !job->raw && !(a.head.unlinked && !job->fresh))
 		err = tree_link_document(txn, &a.target, job->save);
 	if (!err && job->save->from_name)
 		err = tree_drop_source(txn, job->save);

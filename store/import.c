@@ -8,88 +8,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "doc.h"
 #include "import_base.h"
+#include "import_file.h"
 #include "inside.h"
-#include "plain.h"
-#include "tree.h"
 
-#define FLYING_FILES 256
-#define FLYING_BYTES (64ull << 20)
 #define SHOW_FILES 100
 #define SHOW_NS 50000000
 
-struct dir_time {
-	uint64_t ino;
-	struct timespec atime, mtime;
-};
-
-struct import {
-	struct store *store;
-	const struct store_import *how;
-	struct store_import_counts n;
-	int error;			/* of the store itself: nothing more can be taken in */
-	uint64_t source;		/* tells one directory beneath from another */
-	struct buf path;		/* of what is being looked at, zero-terminated */
-	struct dir_time *times;		/* of new directories: set when they are full */
-	size_t time_count, time_room;
-	size_t flying;
-	uint64_t flying_bytes;
-	int64_t shown_at;
-	uint64_t shown_files;
-
-	pthread_mutex_t lock;
-	pthread_cond_t landed;		/* with `lock`: `first` is set */
-	struct file *first;		/* lock; saves that have been answered */
-};
-
-/* A directory on the way down. */
-struct level {
-	struct level *up;
-	const char *name;
-	struct stat st;
-	int fd;
-	uint64_t dir;		/* in the store; 0: it was removed there, and comes back when something in it has to */
-	uint64_t records;	/* what the records of its files stand under; 0: none are kept */
-	size_t path_size;
-};
-
-/* A file and where it goes. */
-struct file {
-	struct store_save save;
-	struct store_base base;
-	struct import *in;
-	struct import_found found;
-	uint64_t records;
-	char name[STORE_NAME_MAX + 1], *path;
-	struct stat st;
-	int fd;			/* -1: all is in `text` */
-	char *text;
-	size_t size;
-	uint64_t messages;
-	bool salvaged, exact;
-	struct file *next;
-};
-
-static void file_free(struct file *f)
-{
-	if (!f)
-		return;
-	if (f->fd >= 0)
-		close(f->fd);
-	free(f->path);
-	free(f->text);
-	free(f);
-}
-
-/* Times that the format can't hold are moved to the nearest that it can. */
-static struct timespec fit(struct timespec t)
+struct timespec import_time(struct timespec t)
 {
 	const int64_t most = INT64_MAX / 1000000000 - 1;
 
@@ -102,13 +32,13 @@ static struct timespec fit(struct timespec t)
 
 /* ---- Telling -------------------------------------------------------------------------------------------------- */
 
-static void report(struct import *in, const char *path, int err, const char *reason)
+void import_report(struct import *in, const char *path, int err, const char *reason)
 {
 	if (in->how->report)
 		in->how->report(in->how->arg, path, err, reason);
 }
 
-static void show(struct import *in, bool last)
+void import_show(struct import *in, bool last)
 {
 	struct timespec t;
 	int64_t now;
@@ -124,77 +54,12 @@ static void show(struct import *in, bool last)
 	in->how->progress(in->how->arg, &in->n);
 }
 
-/* One bad file does not stop the rest; a store that takes nothing more does. */
-static void fail(struct import *in, const char *path, int err, bool unreadable)
+void import_fail(struct import *in, const char *path, int err, bool unreadable)
 {
 	in->n.failed++;
-	report(in, path, err, NULL);
+	import_report(in, path, err, NULL);
 	if (err == -ENOSPC || err == -EROFS || err == -ENOMEM || (err == -EIO && !unreadable))
 		in->error = err;
-}
-
-/* The file has been dealt with. */
-static void done(struct file *f, int err, bool unreadable)
-{
-	if (err)
-		fail(f->in, f->path, err, unreadable);
-	f->in->n.files++;
-	file_free(f);
-}
-
-/* ---- Records -------------------------------------------------------------------------------------------------- */
-
-static struct rec_import seen_now(const struct file *f, uint64_t ino, uint64_t version)
-{
-	return (struct rec_import){ .source = f->in->source, .size = f->st.st_size, .mtime = time_pack(fit(f->st.st_mtim)),
-				    .ino = ino, .version = version };
-}
-
-/* The result of a save belongs to its transaction. */
-static int learn(struct store_save *save, struct db_txn *txn)
-{
-	struct file *f = save->arg;
-	struct key key = key_plain(save->saved_ino, REC_HEAD);
-	struct import_found next = f->found;
-	struct rec_head head;
-	int err = record_get(txn, &key, &head, sizeof(head), NULL);
-
-	if (err)
-		return err;
-	f->messages = head.count;
-	f->exact = !(save->result & STORE_SAVED_MERGED) && !f->salvaged && head.size == f->size;
-	if (!f->records)
-		return 0;
-	next.rec = seen_now(f, save->saved_ino, 0);
-	import_learn(&next, save, f->exact);
-	return import_record_put(txn, f->records, f->name, &next.rec, next.own, next.own_count);
-}
-
-static int learn_plain(struct db_txn *txn, const struct rec_attr *attr, uint64_t ino, void *arg)
-{
-	const struct file *f = arg;
-	struct rec_import rec = seen_now(f, ino, 0);
-
-	return f->records ? import_record_put(txn, f->records, f->name, &rec, NULL, 0) : 0;
-}
-
-struct note {
-	const struct file *file;
-	uint64_t ino, version;
-};
-
-static int put_note(struct db_txn *txn, void *arg)
-{
-	const struct note *n = arg;
-	struct rec_import rec = seen_now(n->file, n->ino, n->version);
-
-	return import_record_put(txn, n->file->records, n->file->name, &rec, NULL, 0);
-}
-
-/* The file has been looked at and the store stays as it is. */
-static int note(struct file *f, uint64_t ino, uint64_t version)
-{
-	return f->records ? db_update(f->in->store->db, put_note, &(struct note){ f, ino, version }) : 0;
 }
 
 /* ---- Directories ---------------------------------------------------------------------------------------------- */
@@ -210,7 +75,7 @@ static int add_time(struct import *in, uint64_t ino, const struct stat *st)
 		in->times = times;
 		in->time_room = room;
 	}
-	in->times[in->time_count++] = (struct dir_time){ ino, fit(st->st_atim), fit(st->st_mtim) };
+	in->times[in->time_count++] = (struct dir_time){ ino, import_time(st->st_atim), import_time(st->st_mtim) };
 	return 0;
 }
 
@@ -238,15 +103,14 @@ static int put_dir_note(struct db_txn *txn, void *arg)
 	return import_record_put(txn, n->up->records, n->name, &rec, NULL, 0);
 }
 
-/* Makes the directory in the store, and those above it, when it is not there. */
-static int need_dir(struct import *in, struct level *l)
+int import_need_dir(struct import *in, struct level *l)
 {
 	struct store_attr a;
 	int err;
 
 	if (l->dir)
 		return 0;
-	err = need_dir(in, l->up);
+	err = import_need_dir(in, l->up);
 	if (!err)
 		err = store_create(in->store, l->up->dir, l->name, 0, S_IFDIR | (l->st.st_mode & 07777), l->st.st_uid, l->st.st_gid, NULL, &a);
 	if (!err)
@@ -269,451 +133,26 @@ static int place_dir(struct import *in, struct level *l)
 	if (f.exists)
 		l->dir = f.ino;
 	else if (!f.recorded)
-		err = need_dir(in, l);
+		err = import_need_dir(in, l);
 	if (err || !in->how->remember)
 		return err;
 	l->records = f.recorded ? f.rec.ino : l->dir;
 	return f.recorded ? 0 : db_update(in->store->db, put_dir_note, &(struct dir_note){ in, l->up, l->name, l->records });
 }
 
-/* ---- Plain files ---------------------------------------------------------------------------------------------- */
-
-static struct plain plain_of(struct file *f)
-{
-	return (struct plain){
-		.name = f->name, .kind = S_ISLNK(f->st.st_mode) ? STORE_SYMLINK : STORE_SCRATCH, .mode = f->st.st_mode,
-		.uid = f->st.st_uid, .gid = f->st.st_gid, .atime = time_pack(fit(f->st.st_atim)), .mtime = time_pack(fit(f->st.st_mtim)),
-		.bytes = f->text, .fd = f->fd, .size = f->text ? f->size : (uint64_t)f->st.st_size, .also = learn_plain, .arg = f,
-	};
-}
-
-/* The newer of two different files stays; the other is put aside, unless it is only the one that was taken in before. */
-static int put_plain(struct file *f, struct plain *p)
-{
-	struct import *in = f->in;
-	const struct import_found *found = &f->found;
-	bool untouched = found->exists && found->recorded && found->rec.ino == found->ino && found->attr.mtime == found->rec.mtime &&
-			 found->attr.size == found->rec.size;
-	int same = found->exists ? plain_same(in->store, found->ino, p) : 0;
-	int err;
-
-	if (same < 0)
-		return same;
-	if (same) {
-		in->n.unchanged++;
-		return note(f, found->ino, 0);
-	}
-	if (found->exists && !untouched && p->mtime < found->attr.mtime) {
-		err = plain_reject(in->store, p);
-		return err ? err : note(f, found->ino, 0);
-	}
-	err = plain_put(in->store, f->save.parent, p, found->exists && !untouched);
-	if (!err)
-		in->n.bytes += p->size;
-	return err;
-}
-
-static void take_plain(struct file *f)
-{
-	struct plain p = plain_of(f);
-	int err = put_plain(f, &p);
-
-	done(f, err, p.unreadable);
-}
-
-/* ---- Torn documents ------------------------------------------------------------------------------------------- */
-
-/* Cuts a torn list after its last complete message and closes it as it was opened. False when there is nothing to save. */
-static bool complete(const char *text, size_t size, struct buf *out)
-{
-	size_t at = size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0, end = 0, next;
-	bool lines;
-
-	at = json_space(text, size, at);
-	if (at == size || text[at] != '[')
-		return false;
-	next = at;
-	at = json_space(text, size, at + 1);
-	lines = memchr(text + next, '\n', at - next) != NULL;
-	while (!json_value(text, size, at, &next, NULL)) {
-		/* A number that the text ends in may have been longer. */
-		if (next == size && !strchr("\"]}", text[next - 1]))
-			break;
-		end = next;
-		at = json_space(text, size, next);
-		if (at == size || text[at] != ',')
-			break;
-		at = json_space(text, size, at + 1);
-	}
-	return end && !buf_add(out, text, end) && !buf_add(out, lines ? "\n]" : "]", lines ? 2 : 1);
-}
-
-static void submit(struct file *f);
-
-/* Its complete messages become the document, the bytes are put aside. -EINVAL: that can't be done with this one. */
-static int salvage(struct file *f, const char *reason)
-{
-	struct import *in = f->in;
-	struct plain p = plain_of(f);
-	struct buf whole = BUF_INIT;
-	struct store_view *v;
-	enum doc_kind kind = DOC_EMPTY;
-	int err;
-
-	if (!complete(f->text, f->size, &whole)) {
-		buf_release(&whole);
-		return -EINVAL;
-	}
-	if (f->found.exists && f->found.attr.kind == STORE_DOCUMENT && !store_view_open(in->store, f->found.ino, 0, &v)) {
-		kind = v->frame->kind;
-		store_view_unref(v);
-	}
-	/* Messages can only be added to a list. */
-	err = kind == DOC_FREE ? -EINVAL : plain_reject(in->store, &p);
-	if (err) {
-		buf_release(&whole);
-		return err;
-	}
-	report(in, f->path, -EINVAL, reason);
-	free(f->text);
-	f->text = whole.data;
-	f->size = whole.size;
-	f->salvaged = true;
-	f->save.tail = f->text;
-	f->save.tail_size = f->size;
-	f->save.base_count = 0;
-	f->save.flags = STORE_SAVE_KEEP;
-	submit(f);
-	return 0;
-}
-
-/* No document: kept as it is; where a document has the name, aside. */
-static void keep_bytes(struct file *f, int why, const char *reason)
-{
-	struct import *in = f->in;
-	struct plain p = plain_of(f);
-	bool aside = f->found.exists && f->found.attr.kind == STORE_DOCUMENT;
-	int err = aside ? plain_reject(in->store, &p) : put_plain(f, &p);
-
-	if (!err && aside)
-		err = note(f, f->found.ino, 0);
-	if (err) {
-		done(f, err, p.unreadable);
-		return;
-	}
-	in->n.torn++;
-	report(in, f->path, why, reason);
-	done(f, 0, false);
-}
-
-static void torn(struct file *f, size_t offset, const char *why)
-{
-	char reason[200];
-	int err = -EINVAL;
-
-	snprintf(reason, sizeof(reason), "not a complete JSON document at byte %zu: %s", offset, why);
-	if (f->in->how->salvage && !f->salvaged)
-		err = salvage(f, reason);
-	if (err == -EINVAL)
-		keep_bytes(f, err, reason);
-	else if (err)
-		done(f, err, false);
-}
-
-/* ---- Documents ------------------------------------------------------------------------------------------------ */
-
-/* On the writer thread. */
-static void landed(struct store_save *save)
-{
-	struct file *f = save->arg;
-	struct import *in = f->in;
-
-	pthread_mutex_lock(&in->lock);
-	f->next = in->first;
-	in->first = f;
-	pthread_cond_signal(&in->landed);
-	pthread_mutex_unlock(&in->lock);
-}
-
-static void finish(struct file *f)
-{
-	struct import *in = f->in;
-	const struct store_save *save = &f->save;
-
-	in->flying--;
-	in->flying_bytes -= f->size;
-	if (save->error == -EINVAL && save->reason) {
-		torn(f, save->error_offset, save->reason);
-		return;
-	}
-	if (!save->error && (save->result & STORE_SAVED_SAME)) {
-		in->n.unchanged++;
-	} else if (!save->error) {
-		in->n.documents++;
-		in->n.messages += f->messages;
-		in->n.bytes += f->size;
-		in->n.salvaged += f->salvaged;
-	}
-	/* Without a reason: something that is no document has the name. */
-	done(f, save->error == -EINVAL ? -EEXIST : save->error, false);
-}
-
-/* Takes the answers that have come; with `wait` at least one when any is to come. */
-static void land(struct import *in, bool wait)
-{
-	struct file *f, *next;
-
-	if (!in->flying)
-		return;
-	pthread_mutex_lock(&in->lock);
-	while (wait && !in->first)
-		pthread_cond_wait(&in->landed, &in->lock);
-	f = in->first;
-	in->first = NULL;
-	pthread_mutex_unlock(&in->lock);
-	for (; f; f = next) {
-		next = f->next;
-		finish(f);
-	}
-	show(in, false);
-}
-
-static void submit(struct file *f)
-{
-	struct import *in = f->in;
-
-	while (in->flying && (in->flying >= FLYING_FILES || in->flying_bytes + f->size > FLYING_BYTES))
-		land(in, true);
-	in->flying++;
-	in->flying_bytes += f->size;
-	store_submit(in->store, &f->save);
-}
-
-/* The whole file; once more when it changes meanwhile, so that what is remembered is what was read. */
-static int read_text(struct file *f)
-{
-	for (int attempt = 0;; attempt++) {
-		struct stat before = f->st;
-		size_t done = 0;
-		ssize_t n = 1;
-		char *text = realloc(f->text, before.st_size + 1);
-
-		if (!text)
-			return -ENOMEM;
-		f->text = text;
-		while (done < (size_t)before.st_size && n) {
-			n = pread(f->fd, text + done, before.st_size - done, done);
-			if (n < 0 && errno != EINTR)
-				return -errno;
-			done += n > 0 ? n : 0;
-		}
-		f->size = done;
-		if (fstat(f->fd, &f->st))
-			return -errno;
-		if (attempt == 2 || (f->st.st_size == before.st_size && !memcmp(&f->st.st_mtim, &before.st_mtim, sizeof(before.st_mtim)))) {
-			f->st = before;
-			return 0;
-		}
-		if ((uint64_t)f->st.st_size > f->in->store->max_document)
-			return -EFBIG;
-	}
-}
-
-/* A file whose document exists: false when it is done with. */
-static bool plan_over(struct file *f)
-{
-	struct import *in = f->in;
-	const struct import_found *found = &f->found;
-	struct plain p = plain_of(f);
-	struct json_error error = { 0 };
-	enum import_plan plan;
-	bool based = false;
-	int err = import_plan(in->store, found, found->recorded && found->rec.source == in->source, f->text, f->size, p.mtime,
-			      &plan, &f->base, &based, &f->save.flags, &error);
-
-	if (err == -ENOENT)
-		return true;
-	if (err == -EINVAL || err == -ENODATA) {
-		torn(f, error.offset, error.reason);
-		return false;
-	}
-	if (!err && plan == IMPORT_SAVE) {
-		f->save.bases = &f->base;
-		f->save.base_count = based;
-		/* The document keeps the later of the two times. */
-		if (p.mtime <= found->head.mtime)
-			f->save.mtime = (struct timespec){ 0 };
-		return true;
-	}
-	if (!err && plan == IMPORT_SAME) {
-		in->n.unchanged++;
-		err = note(f, found->ino, found->head.version);
-	} else if (!err && plan == IMPORT_EMPTY) {
-		in->n.torn++;
-		report(in, f->path, -EINVAL, "it is empty; the messages in the store stay");
-		err = note(f, found->ino, 0);
-	} else if (!err) {
-		err = plain_reject(in->store, &p);
-		if (!err) {
-			report(in, f->path, -EEXIST, "the store has a newer one; this one is among the rejected");
-			err = note(f, found->ino, 0);
-		}
-	}
-	done(f, err, false);
-	return false;
-}
-
-static void take_document(struct file *f)
-{
-	int err = (uint64_t)f->st.st_size > f->in->store->max_document ? -EFBIG : read_text(f);
-
-	if (err == -EFBIG) {
-		free(f->text);
-		f->text = NULL;
-		keep_bytes(f, err, "larger than a session may be; kept as plain bytes");
-		return;
-	}
-	if (err) {
-		done(f, err, true);
-		return;
-	}
-	close(f->fd);
-	f->fd = -1;
-	f->save = (struct store_save){
-		.parent = f->save.parent, .name = f->name, .tail = f->text, .tail_size = f->size,
-		.flags = f->size ? STORE_SAVE_KEEP : STORE_SAVE_EMPTY, .mode = f->st.st_mode & 07777, .uid = f->st.st_uid, .gid = f->st.st_gid,
-		.mtime = fit(f->st.st_mtim), .pid = getpid(), .writer_uid = getuid(), .done = landed, .arg = f, .also = learn,
-	};
-	if (f->found.exists && f->found.attr.kind == STORE_DOCUMENT && !plan_over(f))
-		return;
-	submit(f);
-}
-
-/* ---- Walking -------------------------------------------------------------------------------------------------- */
-
-static int open_file(struct file *f, struct level *l)
-{
-	struct stat st;
-
-	if (S_ISLNK(f->st.st_mode)) {
-		char target[4096];
-		ssize_t n = readlinkat(l->fd, f->name, target, sizeof(target));
-
-		if (n < 0)
-			return -errno;
-		if (n == sizeof(target))
-			return -ENAMETOOLONG;
-		f->text = strndup(target, n);
-		f->size = n;
-		return f->text ? 0 : -ENOMEM;
-	}
-	f->fd = openat(l->fd, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (f->fd < 0 || fstat(f->fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EAGAIN;
-	f->st = st;
-	return 0;
-}
-
-/* Opens what is to be taken in. *ret is NULL when there is nothing to do. */
-static int begin_file(struct import *in, struct level *l, const char *name, const struct stat *st, struct file **ret)
-{
-	struct file *f = calloc(1, sizeof(*f));
-	const struct import_found *found;
-	int err;
-
-	if (!f)
-		return -ENOMEM;
-	*f = (struct file){ .in = in, .fd = -1, .records = l->records, .st = *st };
-	strcpy(f->name, name);
-	f->path = strdup(in->path.data);
-	err = f->path ? import_find(in->store, l->dir, l->records, name, &f->found) : -ENOMEM;
-	found = &f->found;
-	if (!err && found->recorded && found->rec.size == (uint64_t)st->st_size && found->rec.mtime == time_pack(fit(st->st_mtim))) {
-		in->n.unchanged++;
-		in->n.files++;
-		file_free(f);
-		*ret = NULL;
-		return 0;
-	}
-	if (!err && found->exists && found->attr.kind == STORE_DIRECTORY)
-		err = -EISDIR;
-	if (!err && found->exists && found->attr.kind == STORE_DOCUMENT && (S_ISLNK(st->st_mode) || !store_is_document_name(name)))
-		err = -EEXIST;
-	if (!err)
-		err = open_file(f, l);
-	if (!err)
-		err = need_dir(in, l);
-	if (err) {
-		file_free(f);
-		return err;
-	}
-	f->save.parent = l->dir;
-	*ret = f;
-	return 0;
-}
-
-static void take_file(struct import *in, struct level *l, const char *name, const struct stat *st)
-{
-	struct file *f;
-	int err = begin_file(in, l, name, st, &f);
-
-	if (err) {
-		fail(in, in->path.data, err, true);
-		in->n.files++;
-	} else if (f && S_ISREG(f->st.st_mode) && store_is_document_name(name)) {
-		take_document(f);
-	} else if (f) {
-		take_plain(f);
-	}
-	land(in, false);
-	show(in, false);
-}
-
-static void walk(struct import *in, struct level *l);
-
-static void take_dir(struct import *in, struct level *up, const char *name, const struct stat *st)
-{
-	struct level l = { .up = up, .name = name, .st = *st, .path_size = in->path.size - 1 };
-	int err = place_dir(in, &l);
-
-	l.fd = err ? -1 : openat(up->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (!err && l.fd < 0)
-		err = -errno;
-	if (err)
-		fail(in, in->path.data, err, true);
-	else
-		walk(in, &l);
-}
-
-static void take(struct import *in, struct level *l, const char *name)
-{
-	struct stat st;
-
-	if (fstatat(l->fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
-		/* It may have gone since. */
-		if (errno != ENOENT)
-			fail(in, in->path.data, -errno, true);
-	} else if (S_ISDIR(st.st_mode)) {
-		take_dir(in, l, name, &st);
-	} else if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) {
-		take_file(in, l, name, &st);
-	} else {
-		report(in, in->path.data, -EPERM, "a socket, FIFO or device; left out");
-	}
-}
+/* ---- Walking ---------------------------------------------------------------------------------------------------- */
 
 /* Calls `entry` for all names in the directory, with in->path at each. Closes l->fd. */
-static void each(struct import *in, struct level *l, void (*entry)(struct import *in, struct level *l, const char *name))
+static int each(struct import *in, struct level *l, void (*entry)(struct import *in, struct level *l, const char *name))
 {
 	DIR *dir = fdopendir(l->fd);
 	struct dirent *d;
+	int err;
 
 	if (!dir) {
-		fail(in, in->path.data, -errno, true);
+		err = -errno;
 		close(l->fd);
-		return;
+		return err;
 	}
 	while (!in->error && (errno = 0, d = readdir(dir))) {
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
@@ -725,12 +164,150 @@ static void each(struct import *in, struct level *l, void (*entry)(struct import
 		if (!in->error)
 			entry(in, l, d->d_name);
 	}
-	if (!in->error && errno)
-		fail(in, in->path.data, -errno, true);
+	err = in->error ? 0 : -errno;
 	closedir(dir);
+	in->path.size = l->path_size + 1;
+	in->path.data[l->path_size] = 0;
+	return err;
 }
 
-static void walk(struct import *in, struct level *l)
+static int open_dir(int fd, const char *name)
 {
-	each(in, l, take);
+	fd = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void count(struct import *in, struct level *up, const char *name)
+{
+	struct level l = { .path_size = in->path.size - 1 };
+
+	if (fstatat(up->fd, name, &l.st, AT_SYMLINK_NOFOLLOW))
+		return;
+	in->n.total_files += S_ISREG(l.st.st_mode) || S_ISLNK(l.st.st_mode);
+	if (!S_ISDIR(l.st.st_mode))
+		return;
+	l.fd = open_dir(up->fd, name);
+	if (l.fd >= 0)
+		each(in, &l, count);
+}
+
+static void take(struct import *in, struct level *l, const char *name);
+
+static void take_dir(struct import *in, struct level *up, const char *name, const struct stat *st)
+{
+	struct level l = { .up = up, .name = name, .st = *st, .path_size = in->path.size - 1 };
+	int err = place_dir(in, &l);
+
+	if (!err) {
+		l.fd = open_dir(up->fd, name);
+		err = l.fd < 0 ? l.fd : each(in, &l, take);
+	}
+	if (err)
+		import_fail(in, in->path.data, err, true);
+}
+
+static void take(struct import *in, struct level *l, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(l->fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+		/* It may have gone since. */
+		if (errno != ENOENT)
+			import_fail(in, in->path.data, -errno, true);
+	} else if (S_ISDIR(st.st_mode)) {
+		take_dir(in, l, name, &st);
+	} else if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) {
+		import_take_file(in, l, name, &st);
+	} else {
+		import_report(in, in->path.data, -EPERM, "a socket, FIFO or device; left out");
+	}
+}
+
+
+static int note_any(void *arg, const struct store_attr *a, uint64_t cookie)
+{
+	return 1;
+}
+
+/* A new store's directory looks as the one that is taken in, so that its owner can go on writing there. */
+static int adopt(struct import *in, struct level *top)
+{
+	struct store_attr to = { .mode = top->st.st_mode, .uid = top->st.st_uid, .gid = top->st.st_gid };
+	struct import_found found = { 0 };
+	int err = store_readdir(in->store, top->dir, 0, false, note_any, NULL);
+
+	if (!err && in->how->remember)
+		err = import_find(in->store, 0, top->dir, "", &found);
+	if (err || found.recorded)
+		return err < 0 ? err : 0;
+	err = store_setattr(in->store, top->dir, &to, STORE_SET_MODE | STORE_SET_UID | STORE_SET_GID, NULL);
+	if (!err)
+		err = add_time(in, top->dir, &top->st);
+	if (!err && in->how->remember)
+		err = db_update(in->store->db, put_dir_note, &(struct dir_note){ in, top, "", top->dir });
+	return err;
+}
+
+/* Survives reboots and changes with the directory; 0 never. */
+static int source_of(int fd, uint64_t *ret)
+{
+	struct statx x;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &x))
+		return -errno;
+	*ret = x.stx_ino * 0x9e3779b97f4a7c15u ^ ((uint64_t)x.stx_btime.tv_sec * 1000000000 + x.stx_btime.tv_nsec);
+	*ret += !*ret;
+	return 0;
+}
+
+static int import_top(struct import *in, int dirfd, uint64_t into)
+{
+	struct level top = { .dir = into, .records = in->how->remember ? into : 0 };
+	struct store_attr a;
+	int err = store_getattr(in->store, into, &a);
+
+	if (!err && a.kind != STORE_DIRECTORY)
+		err = -ENOTDIR;
+	if (!err && in->store->read_only)
+		err = -EROFS;
+	if (!err)
+		err = buf_add(&in->path, "", 1);
+	if (!err)
+		err = source_of(dirfd, &in->source);
+	if (!err && fstat(dirfd, &top.st))
+		err = -errno;
+	if (err)
+		return err;
+	top.fd = open_dir(dirfd, ".");
+	if (top.fd < 0)
+		return top.fd;
+	err = each(in, &top, count);
+	import_show(in, true);
+	if (!err)
+		err = adopt(in, &top);
+	if (err)
+		return err;
+	top.fd = open_dir(dirfd, ".");
+	if (top.fd < 0)
+		return top.fd;
+	err = each(in, &top, take);
+	while (in->flying)
+		import_land(in, true);
+	set_times(in);
+	import_show(in, true);
+	return in->error ? in->error : err;
+}
+
+int store_import_tree(struct store *s, int dirfd, uint64_t into, const struct store_import *how, struct store_import_counts *ret)
+{
+	struct import in = { .store = s, .how = how, .lock = PTHREAD_MUTEX_INITIALIZER, .landed = PTHREAD_COND_INITIALIZER };
+	int err = import_top(&in, dirfd, into);
+
+	pthread_mutex_destroy(&in.lock);
+	pthread_cond_destroy(&in.landed);
+	buf_release(&in.path);
+	free(in.times);
+	if (!err)
+		*ret = in.n;
+	return err;
 }

@@ -117,10 +117,10 @@ static int plan(const struct import_found *found, bool trusted, struct store_vie
 		return 0;
 	}
 	/* Nothing tells what the file had seen, so nothing is removed. What is no list is one thing: the newer stays. */
-	if (is_list(d->kind) && (is_list(v->frame->kind) || v->frame->kind == DOC_EMPTY))
+	if (v->frame->kind == DOC_EMPTY || v->frame->kind == DOC_LIST ? is_list(d->kind) : is_list(v->frame->kind) && d->kind == v->frame->kind)
 		*ret_flags = STORE_SAVE_KEEP;
-	else if (v->frame->kind != DOC_EMPTY && mtime <= found->head.mtime)
-		*ret_plan = IMPORT_OLDER;
+	else if (v->frame->kind != DOC_EMPTY && (v->count || mtime <= found->head.mtime))
+		*ret_plan = IMPORT_ASIDE;
 	return 0;
 }
 
@@ -136,6 +136,7 @@ int import_plan(struct store *s, const struct import_found *found, bool trusted,
 		return err;
 	if (v->size == size)
 		err = store_view_match(v, 0, text, size, &equal);
+	ret_base->version = v->version;
 	if (!err && v->size == size && equal == size)
 		*ret_plan = IMPORT_SAME;
 	else if (!err && !size)

@@ -27,14 +27,14 @@ int import_record_put(struct db_txn *txn, uint64_t records, const char *name, co
 /* How a changed file is to be saved over a document that exists. */
 enum import_plan {
 	IMPORT_SAVE,		/* with the base, or with `flags` when there is none */
-	IMPORT_SAME,		/* it is the newest version, byte for byte */
+	IMPORT_SAME,		/* it is the newest version, byte for byte; ret_base->version is set */
 	IMPORT_EMPTY,		/* nothing is in the file, but something in the document */
-	IMPORT_OLDER,		/* can't be merged, and the document is newer */
+	IMPORT_ASIDE,		/* can't be merged, and the document is newer or has messages */
 };
 
 /*
- * Sets *ret_base and *ret_flags for IMPORT_SAVE. `trusted`: the record is of this very directory. -EINVAL, -ENODATA: the file
- * is not JSON; -ENOENT: the document has just gone. The base borrows found->own.
+ * For IMPORT_SAVE sets *ret_flags, and *ret_based when *ret_base is to be its base, which borrows found->own. `trusted`: the
+ * record is of this very directory. -EINVAL, -ENODATA: the file is not JSON; -ENOENT: the document has just gone.
  */
 int import_plan(struct store *s, const struct import_found *found, bool trusted, const char *text, size_t size, int64_t mtime,
 		enum import_plan *ret_plan, struct store_base *ret_base, bool *ret_based, unsigned *ret_flags, struct json_error *error);

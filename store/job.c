@@ -83,16 +83,27 @@ static int join(struct job *job, struct db_txn *txn, uint64_t from)
 	return err;
 }
 
+/* Whether messages but the first stand on the frame's separator: it must stay what it is. */
+static bool has_bare(const struct store_view *v)
+{
+	uint64_t bare = 0;
+
+	for (size_t i = 0; i < v->slot_count; i++)
+		bare += v->slots[i].block->bare;
+	return bare > (v->count && !view_get(v, 0)->lead);
+}
+
 static int take_frame(struct job *job)
 {
 	const struct doc *d = &job->doc;
 	const struct view_frame *from = job->written.kept ? job->save->prefix->frame : NULL;
+	bool fixed = from && has_bare(job->save->prefix);
 	const char *head = from ? from->bytes : job->text, *sep = "", *text = job->text;
 	size_t head_size = from ? from->head_size : d->head_end, sep_size = 0;
 	struct buf guess = BUF_INIT;
 	int err = 0;
 
-	if (d->count > (from ? 0 : 1)) {
+	if (d->count > (from ? 0 : 1) && !fixed) {
 		const struct doc_item *last = &d->items[d->count - 1];
 
 		sep = text + last->lead;
@@ -215,17 +226,31 @@ int job_replace(struct job *job, struct buf *text)
 	return take_frame(job);
 }
 
+size_t job_value(const struct job *job, const char **ret)
+{
+	const char *text = job->text;
+	size_t start, end = job->text_size;
+
+	start = json_space(text, end, end >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0);
+	while (end > start && json_space(text, end, end - 1) == end)
+		end--;
+	*ret = text + start;
+	return end - start;
+}
+
 int job_append(struct job *job, struct store_view *current)
 {
 	const struct view_frame *f = current->frame;
 	struct buf text = BUF_INIT;
 	struct doc_item *item = calloc(1, sizeof(*item));
+	const char *value;
+	size_t size = job_value(job, &value);
 	int err = item ? 0 : -ENOMEM;
 
 	if (!err)
 		err = buf_add(&text, frame_sep(f), f->sep_size);
 	if (!err)
-		err = buf_add(&text, job->text, job->text_size);
+		err = buf_add(&text, value, size);
 	if (err) {
 		free(item);
 		buf_release(&text);

@@ -33,6 +33,9 @@ struct job {
 int job_new(struct store_save *save, uint64_t max_document, struct job **ret);
 void job_free(struct job *job);
 
+/* The document's one value, without space around it. Borrowed from the job. */
+size_t job_value(const struct job *job, const char **ret);
+
 /* The document becomes what `current` holds and the job's text, one JSON value, behind it. The job keeps no reference. */
 int job_append(struct job *job, struct store_view *current);
 

@@ -557,11 +557,11 @@ int store_undo(struct store *s, uint64_t ino, uint64_t version, uint64_t *ret_ve
 
 static int count_tree(struct store *s, struct db_txn *txn, struct store_stats *st)
 {
-	struct key from = { .size = 0 };
+	struct key from = key_plain(0, 0);
 	struct db_value key, value;
 	struct rec_attr a;
 	struct db_scan scan;
-	int err = db_scan_begin(&scan, txn, from.data, 0, 0);
+	int err = db_scan_begin(&scan, txn, from.data, from.size, 0);
 
 	if (err)
 		return err;

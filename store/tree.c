@@ -130,6 +130,21 @@ static int keep_aside(struct db_txn *txn, const struct tree_target *t)
 	return err ? err : entry_put(txn, STORE_REJECTED, REC_ENTRY, name, ino, STORE_SCRATCH);
 }
 
+/* A file that was unlinked while open comes back under its number: what it was is no longer to be cleared away. */
+static int adopt(struct db_txn *txn, uint64_t ino)
+{
+	struct key orphan = key_number(0, REC_ORPHAN, ino);
+	struct rec_attr a;
+	int err;
+
+	if (!tree_is_orphan(txn, ino))
+		return 0;
+	err = attr_get(txn, ino, &a, NULL);
+	if (!err)
+		err = tree_drop_chunks(txn, ino, a.size, 0);
+	return err ? err : record_del(txn, &orphan);
+}
+
 int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save)
 {
 	struct rec_attr a = t->attr;
@@ -148,7 +163,9 @@ int tree_link_document(struct db_txn *txn, const struct tree_target *t, const st
 	}
 	a = new_attr(save, STORE_DOCUMENT);
 	a.parent = t->parent;
-	err = attr_put(txn, t->ino, &a, t->name);
+	err = adopt(txn, t->ino);
+	if (!err)
+		err = attr_put(txn, t->ino, &a, t->name);
 	if (!err)
 		err = entry_put(txn, t->parent, REC_ENTRY, t->name, t->ino, STORE_DOCUMENT);
 	if (!err && t->former)
@@ -160,16 +177,46 @@ int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct s
 {
 	struct rec_attr a = t->linked ? t->attr : new_attr(save, STORE_SCRATCH);
 	uint64_t ino = t->ino;
-	int err;
+	int err = t->linked ? 0 : adopt(txn, ino);
 
 	if (t->linked)
 		a.mtime = time_now();
 	a.parent = t->parent;
-	err = tree_put_chunks(txn, ino, &a, bytes, size);
+	if (!err)
+		err = tree_put_chunks(txn, ino, &a, bytes, size);
 	if (!err)
 		err = attr_put(txn, ino, &a, t->name);
 	if (!err && !t->linked)
 		err = entry_put(txn, t->parent, REC_ENTRY, t->name, ino, STORE_SCRATCH);
+	return err;
+}
+
+static int drop_chunks_from(struct db_txn *txn, uint64_t ino, uint32_t number)
+{
+	struct key from = key_chunk(ino, number), batch[64];
+	struct db_value key, value;
+	struct db_scan scan;
+	size_t count;
+	int err;
+
+	do {
+		count = 0;
+		err = db_scan_begin(&scan, txn, from.data, from.size, KEY_PREFIX);
+		if (err)
+			return err;
+		while (count < 64 && !(err = db_scan_next(&scan, &key, &value))) {
+			batch[count].size = key.size;
+			memcpy(batch[count++].data, key.data, key.size);
+		}
+		db_scan_end(&scan);
+		if (err && err != -ENOENT)
+			return err;
+		err = 0;
+		for (size_t i = 0; !err && i < count; i++)
+			err = record_del(txn, &batch[i]);
+		if (count)
+			from = batch[count - 1];
+	} while (!err && count == 64);
 	return err;
 }
 
@@ -178,6 +225,9 @@ int tree_drop_chunks(struct db_txn *txn, uint64_t ino, uint64_t from_size, uint6
 	uint64_t keep = (size + CHUNK_SIZE - 1) / CHUNK_SIZE, end = (from_size + CHUNK_SIZE - 1) / CHUNK_SIZE;
 	int err = 0;
 
+	/* Most of a large file may be holes: look for what there is. */
+	if (end > keep + 64)
+		return drop_chunks_from(txn, ino, keep);
 	for (; !err && keep < end; keep++) {
 		struct key key = key_chunk(ino, keep);
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* `historyctl: WHAT: WHY; TODO` on standard error; WHY is `format`, which may go on with what to do. */
+/* `historyctl: WHAT: WHY; WHAT TO DO` on standard error; `format` gives all after WHAT. */
 void say_error(const char *what, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same for an errno as the store means it, with what can be done about it. */

@@ -5,7 +5,7 @@ import os
 import shutil
 
 from tally import Readers, Tally, mark, marks, text
-from harness import QUICK, Skip, case, cases, command, equal, eventually, main, read, require, together, write
+from harness import QUICK, Skip, case, cases, command, equal, eventually, forked, main, read, require, together, write
 
 WRITERS, SAVES = 4, 8 if QUICK else 25
 
@@ -15,8 +15,9 @@ def messages(*texts):
 
 
 def start(t, *texts, name="s.json"):
+	"""A session that was written by a process which is none of the tests' ancestors: children inherit what their parents have seen (rule 1)."""
 	path = t.path(name)
-	write(path, json.dumps(messages(*texts), indent=2).encode() + b"\n")
+	forked(write, path, json.dumps(messages(*texts), indent=2, ensure_ascii=False).encode() + b"\n")	# spelled as jq does
 	return path
 
 
@@ -77,8 +78,14 @@ def colon(t):
 	eventually(lambda: (read(path), os.path.getsize(path)), (b"", 0), "after : >")
 	write(path, json.dumps(messages("c")).encode())
 	equal(contents(path), ["c"], "after the next save")
-	shell(': > "$1"; echo "[]" >> "$1"', path)
-	equal(read(path), b"[]\n", "after : > and >>")
+
+
+@case(": > f; echo >> f is one document, whenever the first RELEASE comes")
+def colon_append(t):
+	for n in range(20):
+		path = start(t, "a", "b", name=f"s{n}.json")
+		shell(': > "$1"; echo "[]" >> "$1"', path)
+		equal(read(path), b"[]\n", f"after : > and >>, round {n}")
 
 
 @case("truncate -s 0, rm, touch")
@@ -151,7 +158,7 @@ def editors_beside_writer(t):
 	def append():
 		for n in range(SAVES * 2):
 			document = json.loads(read(path))
-			write(path, json.dumps(document + messages(text("w", n)), indent=2).encode() + b"\n")
+			write(path, json.dumps(document + messages(text("w", n)), indent=2, ensure_ascii=False).encode() + b"\n")
 	with Readers([path], pause=0.01):
 		together([edit, append])
 	found = contents(path)

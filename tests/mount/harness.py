@@ -299,8 +299,21 @@ class Mount:
 		self.daemon.wait()
 		self.daemon = None
 
-	def alive(self):
-		return CONTROL or (self.daemon is not None and self.daemon.poll() is None)
+	def died(self):
+		"""Ended although nobody stopped it; a crashing sanitizer gets the time to say why."""
+		if self.daemon is None:
+			return False
+		try:
+			os.statvfs(self.path)
+		except OSError:
+			with contextlib.suppress(subprocess.TimeoutExpired):
+				self.daemon.wait(10)
+		return self.daemon.poll() is not None
+
+	def last_words(self):
+		text = self.output()
+		found = SANITIZER.search(text)
+		return f"the daemon died, status {self.daemon.poll()}: {text[found.start():][:6000] if found else text[-3000:]}"
 
 	def output(self):
 		if not os.path.exists(self.log):
@@ -450,12 +463,15 @@ class Script:
 				require(mount.daemon is None, f"the case left {mount.path} mounted")
 				mount.check()
 			if self.shared is not None:
-				require(self.shared.alive(), f"the daemon died: {self.shared.output()[-8000:]}")
+				require(not self.shared.died(), "the daemon died")
 				self.shared.check()
-		except BaseException:
+		except BaseException as e:
 			for mount in case.mounts:
+				if mount.died():
+					e.add_note(mount.last_words())
 				mount.discard()
-			if self.shared is not None and not self.shared.alive():
+			if self.shared is not None and self.shared.died():
+				e.add_note(self.shared.last_words())
 				self.shared.discard()
 				self.shared = None
 			raise
@@ -552,4 +568,4 @@ def main(options=(), environment=None):
 def explain(e):
 	frames = [f for f in traceback.extract_tb(e.__traceback__) if os.path.basename(f.filename) != "harness.py"]
 	where = " < ".join(f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(frames[-4:]))
-	return f"{type(e).__name__}: {e} [{where}]"
+	return "\n".join([f"{type(e).__name__}: {e} [{where}]", *getattr(e, "__notes__", [])])

@@ -97,6 +97,26 @@ bool text_equal(struct text a, struct text b)
 	return a.size == b.size && (!a.size || memcmp(a.data, b.data, a.size) == 0);
 }
 
+bool text_differ(struct text got, struct text want, char *how, size_t size)
+{
+	size_t at = 0;
+
+	if (text_equal(got, want))
+		return false;
+	while (at < got.size && at < want.size && got.data[at] == want.data[at])
+		at++;
+	snprintf(how, size, "%zu bytes, not %zu; other from %zu on:\n%.300s\nnot\n%.300s", got.size, want.size, at,
+		 got.data ? got.data + (at > 80 ? at - 80 : 0) : "", want.data ? want.data + (at > 80 ? at - 80 : 0) : "");
+	return true;
+}
+
+void check_text(struct text got, struct text want, const char *what, const char *name)
+{
+	char how[800];
+
+	cr_assert(!text_differ(got, want, how, sizeof(how)), "%s, %s: %s", name, what, how);
+}
+
 void text_free(struct text t)
 {
 	free(t.data);
@@ -211,6 +231,11 @@ struct store_save save_sharing(struct store *s, const char *name, struct text t,
 struct store_save save_text(struct store *s, const char *name, struct text t, const struct store_base *base, unsigned flags)
 {
 	return save_sharing(s, name, t, NULL, 0, base, flags);
+}
+
+void must_save(const struct store_save *save, const char *name)
+{
+	cr_assert_eq(save->error, 0, "%s: %d, %s at %zu", name, save->error, save->reason ? save->reason : "", save->error_offset);
 }
 
 struct store_base base_at(uint64_t ino, uint64_t version)

@@ -27,6 +27,10 @@ struct text {
 struct text text_file(const char *dir, const char *name);
 struct text text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool text_equal(struct text a, struct text b);
+/* Where and how two texts part, in words; false when they are the same. */
+bool text_differ(struct text got, struct text want, char *how, size_t size);
+/* Asserts that they are the same. */
+void check_text(struct text got, struct text want, const char *what, const char *name);
 void text_free(struct text t);
 
 /* The names in a directory, ascending, but for those that begin with a dot. Each and the list are malloced; ends with NULL. */
@@ -35,6 +39,9 @@ void names_free(char **names);
 
 /* Opens the store in `dir`, making it if need be. */
 struct store *must_open(const char *dir, unsigned delay_ms);
+
+/* Runs what follows with saves on disk at once, and with saves delayed. */
+#define EACH_MODE(delay) for (unsigned _mode = 0, delay; _mode < 2 && (delay = _mode * 20, true); _mode++)
 
 /* The bytes of a version (0: the newest); data NULL when the store answered with an error, which goes to *ret_err (may be NULL). */
 struct text read_version(struct store *s, uint64_t ino, uint64_t version, int *ret_err);
@@ -47,6 +54,8 @@ struct store_save save_text(struct store *s, const char *name, struct text t, co
 /* The same with what it shares with `prefix` left out, but no more than `share` bytes of it. */
 struct store_save save_sharing(struct store *s, const char *name, struct text t, struct store_view *prefix, uint64_t share,
 			       const struct store_base *base, unsigned flags);
+
+void must_save(const struct store_save *save, const char *name);
 
 /* A base that knows all versions up to this one. */
 struct store_base base_at(uint64_t ino, uint64_t version);

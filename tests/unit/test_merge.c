@@ -346,7 +346,7 @@ static void advance(struct past *p, const struct outcome *out)
 
 /* P1, P2, P6 of one save: `before` is what the writer had seen, `there` what was current. */
 static void check(const struct writer *w, const uint64_t *before, size_t before_count, const uint64_t *there, size_t there_count,
-		  const struct outcome *out, bool inserting)
+		  const struct outcome *out, bool alone)
 {
 	size_t last = 0, expected = 0;
 
@@ -374,9 +374,11 @@ static void check(const struct writer *w, const uint64_t *before, size_t before_
 			at++;
 		if (at == out->count)
 			continue;
-		cr_assert(inserting || at >= last, "message %lu left its order", w->doc[i]);
+		cr_assert_geq(at, last, "message %lu left its order", w->doc[i]);
 		last = at;
 	}
+	if (alone)
+		cr_assert(out->count == w->count && !memcmp(out->texts, w->doc, w->count * sizeof(w->doc[0])), "not as written");
 }
 
 static void run_writers(bool inserting, size_t writers)

@@ -1,0 +1,668 @@
+/*
+ * Documents and their versions, each test with saves on disk at once and with saves delayed. SEED=n repeats a run.
+ * Promises (P1 ...) are those of the design, rules those of the merge rules.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support.h"
+
+#define DOCUMENTS TEST_DATA "/documents"
+
+static void check_version(struct store *s, uint64_t ino, uint64_t version, struct text want, const char *name)
+{
+	struct text got;
+	char what[64];
+	int err;
+
+	snprintf(what, sizeof(what), "version %llu", (unsigned long long)version);
+	got = read_version(s, ino, version, &err);
+	cr_assert_eq(err, 0, "%s, %s: %d", name, what, err);
+	check_text(got, want, what, name);
+	text_free(got);
+}
+
+/* ---- Every document (P4) -------------------------------------------------------------------------------------- */
+
+Test(history, documents_as_first_save)
+{
+	char **names = names_in(DOCUMENTS);
+
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+
+		for (int pass = 0; pass < 2; pass++) {
+			for (char **n = names; *n; n++) {
+				struct text t = text_file(DOCUMENTS, *n), got;
+
+				if (pass == 0) {
+					struct store_save save = save_text(s, *n, t, NULL, 0);
+
+					must_save(&save, *n);
+					cr_assert_eq(save.version, 1);
+				}
+				got = read_name(s, *n);
+				check_text(got, t, pass ? "after opening again" : "first save", *n);
+				text_free(got);
+				text_free(t);
+			}
+			store_close(s);
+			s = must_open(dir, delay);
+		}
+		store_close(s);
+		dir_remove(dir);
+	}
+	names_free(names);
+}
+
+/* Each document becomes each other one, which shares what it happens to share. */
+static void rewrite_all(struct store *s, char **names, size_t stride)
+{
+	struct text texts[128], got;
+	size_t count = 0;
+	uint64_t written[128 * 128], version = 0, ino = 0;
+
+	for (; names[count]; count++)
+		texts[count] = text_file(DOCUMENTS, names[count]);
+	cr_assert_lt(count, 128);
+	for (size_t i = 0, at = 0; i < count * count / stride; i++) {
+		struct store_base base = base_at(ino, version);
+		struct store_view *view = NULL;
+		struct store_save save;
+
+		at = (at + i / count * stride + i % 3 + 1) % count;
+		if (version)
+			cr_assert_eq(store_view_open(s, ino, 0, &view), 0);
+		save = save_sharing(s, "a.json", texts[at], view, i % 4 ? SIZE_MAX : i % 50, &base, 0);
+		must_save(&save, names[at]);
+		cr_assert_eq(save.result & (STORE_SAVED_MERGED | STORE_SAVED_BLIND), 0);
+		if (view)
+			store_view_unref(view);
+		ino = save.saved_ino;
+		if (save.version != version)
+			written[save.version] = at;
+		cr_assert_leq(save.version, version + 1);
+		version = save.version;
+		got = read_version(s, ino, 0, NULL);
+		check_text(got, texts[at], "rewritten", names[at]);
+		text_free(got);
+	}
+	for (uint64_t v = 1; v <= version; v += stride)
+		check_version(s, ino, v, texts[written[v]], names[written[v]]);
+	for (size_t i = 0; i < count; i++)
+		text_free(texts[i]);
+}
+
+Test(history, documents_rewrite_each_other)
+{
+	char **names = names_in(DOCUMENTS);
+
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+
+		rewrite_all(s, names, delay ? 1 : 8);
+		store_close(s);
+		dir_remove(dir);
+	}
+	names_free(names);
+}
+
+/* ---- One writer (P3, P4) -------------------------------------------------------------------------------------- */
+
+#define MESSAGES_MAX 80
+#define VERSIONS_MAX 400
+
+enum shape { LIST, ENVELOPE, OBJECT, SHAPES };
+
+static const char *const styles[][4] = {
+	/* after the opening bracket, between, before the closing one, at the end */
+	{ "", ",", "", "" },
+	{ "", ", ", "", "\n" },
+	{ "\n  ", ",\n  ", "\n", "" },
+	{ "\r\n\t", ",\r\n\t", "\r\n", "\r\n" },
+	{ " ", " , ", " ", "" },
+};
+
+struct document {
+	enum shape shape;
+	size_t style, count;
+	struct text messages[MESSAGES_MAX];
+	size_t leads[MESSAGES_MAX];	/* style of the separator in front */
+	bool mixed;			/* leads count, not style */
+	unsigned extra;			/* a member beside the messages */
+};
+
+static uint64_t serial;
+
+static struct text new_message(void)
+{
+	static const char *const forms[] = {
+		"{\"role\":\"user\",\"content\":\"%llu\"}", "{\"role\": \"assistant\", \"content\": \"m %llu\", \"n\": [1, 2.50]}",
+		"{\n    \"role\": \"user\",\n    \"content\": \"\\u00e9 %llu\"\n  }", "{\"content\":%llu}",
+	};
+	static char filler[5000];
+	struct text t = text_format(forms[random_below(4)], (unsigned long long)++serial);
+
+	if (random_chance(5)) {
+		memset(filler, 'x', sizeof(filler) - 1);
+		free(t.data);
+		t = text_format("{\"content\": \"%llu%s\"}", (unsigned long long)serial, filler);
+	}
+	return t;
+}
+
+static struct text render(const struct document *d)
+{
+	const char *const *style = styles[d->style];
+	struct text t = { 0 };
+	FILE *f = open_memstream(&t.data, &t.size);
+
+	if (d->shape == LIST)
+		fprintf(f, "[");
+	else
+		fprintf(f, "{\"id\": %u,%s\"%s\": [", d->extra, style[0], d->shape == OBJECT ? "list" : "messages");
+	/* Without an object among them it is no list of messages. */
+	if (d->shape == OBJECT)
+		fprintf(f, "0%s", d->count ? style[1] : "");
+	for (size_t i = 0; i < d->count; i++) {
+		fputs(i == 0 ? style[0] : styles[d->mixed ? d->leads[i] : d->style][1], f);
+		fwrite(d->messages[i].data, 1, d->messages[i].size, f);
+	}
+	fputs(d->count ? style[2] : "", f);
+	fputs(d->shape == LIST ? "]" : "], \"z\": null}", f);
+	fputs(style[3], f);
+	fclose(f);
+	return t;
+}
+
+static void take_out(struct document *d, size_t at)
+{
+	text_free(d->messages[at]);
+	d->count--;
+	memmove(&d->messages[at], &d->messages[at + 1], (d->count - at) * sizeof(d->messages[0]));
+	memmove(&d->leads[at], &d->leads[at + 1], (d->count - at) * sizeof(d->leads[0]));
+}
+
+static void put_in(struct document *d, size_t at)
+{
+	if (d->count == MESSAGES_MAX)
+		take_out(d, 0), at = at ? at - 1 : 0;
+	memmove(&d->messages[at + 1], &d->messages[at], (d->count - at) * sizeof(d->messages[0]));
+	memmove(&d->leads[at + 1], &d->leads[at], (d->count - at) * sizeof(d->leads[0]));
+	d->messages[at] = new_message();
+	d->leads[at] = random_below(5);
+	d->count++;
+}
+
+static void change(struct document *d)
+{
+	size_t at = d->count ? random_below(d->count) : 0;
+
+	switch (random_below(16)) {
+	case 0:
+		d->style = random_below(5);
+		break;
+	case 1:
+		d->mixed = !d->mixed;
+		break;
+	case 2:
+		d->extra++;
+		break;
+	case 3:
+		if (random_chance(30))
+			d->shape = random_below(SHAPES);
+		break;
+	case 4:
+		if (random_chance(20)) {
+			while (d->count)
+				take_out(d, d->count - 1);
+		}
+		break;
+	case 5:
+	case 6:
+		if (d->count)
+			take_out(d, at);
+		break;
+	case 7:
+		/* Keep the last few. */
+		for (size_t n = random_below(4); n && d->count; n--)
+			take_out(d, 0);
+		break;
+	case 8:
+	case 9:
+		put_in(d, at);
+		break;
+	case 10:
+		put_in(d, 0);
+		break;
+	case 11:
+		if (d->count) {
+			text_free(d->messages[at]);
+			d->messages[at] = new_message();
+		}
+		break;
+	default:
+		for (size_t n = 1 + random_below(3); n; n--)
+			put_in(d, d->count);
+	}
+}
+
+struct held {
+	struct store_view *view;
+	uint64_t version;
+};
+
+static void check_held(struct held *h, struct text *texts)
+{
+	struct text got;
+
+	if (!h->view)
+		return;
+	got = read_view(h->view);
+	check_text(got, texts[h->version], "a view that is still open", "P3");
+	text_free(got);
+	/* From an offset, and as pieces of the whole. */
+	if (texts[h->version].size) {
+		size_t size = texts[h->version].size, offset = random_below(size), want = 1 + random_below(size), n;
+
+		got.data = malloc(want);
+		cr_assert_eq(store_view_read(h->view, offset, got.data, want, &n), 0);
+		cr_assert_eq(n, want < size - offset ? want : size - offset);
+		cr_assert(!memcmp(got.data, texts[h->version].data + offset, n), "a part from %zu", offset);
+		free(got.data);
+		cr_assert_eq(store_view_match(h->view, offset, texts[h->version].data + offset, size - offset, &n), 0);
+		cr_assert_eq(n, size - offset);
+	}
+	store_view_unref(h->view);
+	h->view = NULL;
+}
+
+static void one_writer(unsigned delay, unsigned rounds)
+{
+	static struct text texts[VERSIONS_MAX];
+	static bool absent[VERSIONS_MAX];
+	struct document d = { .shape = random_below(SHAPES), .style = random_below(5) };
+	struct held held[4] = { 0 };
+	char *dir = dir_make();
+	struct store *s = must_open(dir, delay);
+	struct store_attr a;
+	uint64_t ino = 0, version = 0;
+
+	memset(texts, 0, sizeof(texts));
+	memset(absent, 0, sizeof(absent));
+	for (unsigned i = 0; i < rounds; i++) {
+		struct store_base base = base_at(ino, version);
+		struct store_view *view = NULL;
+		struct held *h = &held[random_below(4)];
+		struct store_save save;
+		struct text t, got;
+
+		check_held(h, texts);
+		if (version && !absent[version]) {
+			cr_assert_eq(store_view_open(s, ino, 0, &view), 0);
+			*h = (struct held){ store_view_ref(view), version };
+		}
+		if (version && !absent[version] && random_chance(3)) {
+			cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json", false, NULL), 0);
+			absent[++version] = true;
+			store_view_unref(view);
+			view = NULL;
+			base.version = version;
+		}
+		change(&d);
+		t = render(&d);
+		save = save_sharing(s, "a.json", t, view, random_chance(60) ? SIZE_MAX : random_below(t.size + 1),
+				    random_chance(90) ? &base : NULL, 0);
+		must_save(&save, "one writer");
+		store_view_unref(view);
+		if (save.version == version) {
+			cr_assert(save.result & STORE_SAVED_SAME);
+			cr_assert(text_equal(t, texts[version]), "said to be the same, but is not");
+			text_free(t);
+			continue;
+		}
+		cr_assert_eq(save.version, ++version);
+		cr_assert(!ino || save.saved_ino == ino, "the document lost its number");
+		ino = save.saved_ino;
+		texts[version] = t;
+		got = read_name(s, "a.json");
+		check_text(got, t, "as written", "P4");
+		text_free(got);
+		cr_assert_eq(store_getattr(s, ino, &a), 0);
+		cr_assert_eq(a.messages, d.shape == OBJECT ? 0 : d.count);
+	}
+	for (size_t i = 0; i < 4; i++)
+		check_held(&held[i], texts);
+	for (int pass = 0; pass < 2; pass++) {
+		for (uint64_t v = 1; v <= version; v++) {
+			if (!absent[v])
+				check_version(s, ino, v, texts[v], "old version");
+		}
+		store_close(s);
+		s = must_open(dir, delay);
+	}
+	for (uint64_t v = 1; v <= version; v++)
+		text_free(texts[v]);
+	while (d.count)
+		take_out(&d, d.count - 1);
+	store_close(s);
+	dir_remove(dir);
+}
+
+Test(history, random_single_writer)
+{
+	random_seed("history");
+	for (int i = 0; i < 12; i++)
+		one_writer(20, VERSIONS_MAX / 2);
+	one_writer(0, 150);
+}
+
+/* ---- Identity, the log, names --------------------------------------------------------------------------------- */
+
+static struct text numbered(const char *before, const char *between, const char *after, unsigned count)
+{
+	struct text t = { 0 };
+	FILE *f = open_memstream(&t.data, &t.size);
+
+	fputs(before, f);
+	for (unsigned i = 0; i < count; i++)
+		fprintf(f, "%s%u", i ? between : "", i);
+	fputs(after, f);
+	fclose(f);
+	return t;
+}
+
+/* Reformatting a file leaves its messages those that they were. */
+Test(history, restyle_keeps_identity)
+{
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+		struct store_view *v;
+		struct store_base base;
+		uint64_t ino = 0;
+
+		for (unsigned i = 1; i <= 12; i++) {
+			struct text t = i < 10 ? numbered("[", ",", "]", i) : numbered("[\n  ", i == 11 ? ",\n\t" : ",\n  ", "\n]\n", 9);
+			struct store_save save;
+
+			base = base_at(ino, i - 1);
+			save = save_text(s, "a.json", t, &base, 0);
+			must_save(&save, "restyle");
+			cr_assert_eq(save.version, i);
+			ino = save.saved_ino;
+			check_version(s, ino, 0, t, "restyled");
+			text_free(t);
+		}
+		cr_assert_eq(store_view_open(s, ino, 0, &v), 0);
+		for (unsigned i = 0; i < 9; i++) {
+			struct store_origin o;
+
+			cr_assert_eq(store_view_origin(v, i, &o), 0);
+			cr_assert_eq(o.version, i + 1, "message %u is of version %lu", i, o.version);
+			cr_assert_eq(o.pid, getpid());
+			cr_assert_gt(o.time.tv_sec, 1600000000);
+		}
+		store_view_unref(v);
+		store_close(s);
+		dir_remove(dir);
+	}
+}
+
+/* The room between two positions is used up time and again. */
+Test(history, insertions_at_one_place)
+{
+	static const char *const places[] = { "front", "second", "before the last" };
+	enum { COUNT = 150 };
+
+	for (int place = 0; place < 3; place++) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, 20);
+		unsigned order[COUNT + 3] = { 1000, 1001, 1002 }, count = 3;
+		struct store_base base = base_at(0, 0);
+		struct text texts[COUNT + 1], stale;
+		struct store_view *held = NULL;
+		uint64_t ino = 0;
+
+		for (unsigned i = 0; i <= COUNT; i++) {
+			struct text *t = &texts[i];
+			struct store_save save;
+			FILE *f;
+
+			if (i) {
+				unsigned at = place == 0 ? 0 : place == 1 ? 1 : count - 1;
+
+				memmove(&order[at + 1], &order[at], (count++ - at) * sizeof(order[0]));
+				order[at] = i;
+			}
+			*t = (struct text){ 0 };
+			f = open_memstream(&t->data, &t->size);
+			for (unsigned j = 0; j < count; j++)
+				fprintf(f, "%s%u", j ? ", " : "[", order[j]);
+			fputs("]", f);
+			fclose(f);
+			save = save_text(s, "a.json", *t, &base, 0);
+			must_save(&save, places[place]);
+			cr_assert_eq(save.version, i + 1);
+			ino = save.saved_ino;
+			base = base_at(ino, save.version);
+			check_version(s, ino, 0, *t, places[place]);
+			if (i == 20)
+				cr_assert_eq(store_view_open(s, ino, 0, &held), 0);
+		}
+		stale = read_view(held);
+		check_text(stale, texts[20], "a view from before", places[place]);
+		text_free(stale);
+		store_view_unref(held);
+		/* One who knows little of all that appends. */
+		base.version = 3;
+		stale = text_format("%.*s, 7]", (int)texts[2].size - 1, texts[2].data);
+		struct store_save save = save_text(s, "a.json", stale, &base, 0);
+
+		must_save(&save, "stale");
+		text_free(stale);
+		stale = text_format("%.*s, 7]", (int)texts[COUNT].size - 1, texts[COUNT].data);
+		check_version(s, ino, 0, stale, places[place]);
+		text_free(stale);
+		for (unsigned i = 0; i <= COUNT; i++) {
+			check_version(s, ino, i + 1, texts[i], places[place]);
+			text_free(texts[i]);
+		}
+		store_close(s);
+		dir_remove(dir);
+	}
+}
+
+struct expected_change {
+	uint64_t version;
+	unsigned flags;
+	uint64_t added, removed;
+};
+
+struct log_check {
+	const struct expected_change *next;
+	size_t left;
+};
+
+static int check_change(void *arg, const struct store_change *c)
+{
+	struct log_check *check = arg;
+	const struct expected_change *want = check->next++;
+
+	cr_assert_gt(check->left--, 0, "version %lu is one too many", c->version);
+	cr_assert(c->version == want->version && c->flags == want->flags && c->added == want->added && c->removed == want->removed,
+		  "version %lu, flags %x, +%lu -%lu; not version %lu, flags %x, +%lu -%lu", c->version, c->flags, c->added, c->removed, want->version,
+		  want->flags, want->added, want->removed);
+	cr_assert_gt(c->time.tv_sec, 1600000000, "version %lu has no time", c->version);
+	return 0;
+}
+
+static int stop_at_two(void *arg, const struct store_change *c)
+{
+	return ++*(int *)arg == 2 ? 42 : 0;
+}
+
+Test(history, log_tells_each_version)
+{
+	static const struct { const char *text; uint64_t base; } saves[] = {
+		{ "[1]", 0 }, { "[1,2]", 1 }, { "[1,2,3,4]", 2 }, { "[1,2,3,4]\n", 3 }, { "[1,4]\n", 4 }, { "[1,4,5]\n", 4 }, { "[1, 4,5]\n", 6 },
+	};
+	static const struct expected_change want[] = {
+		{ 9, STORE_LOG_UNDO, 2, 0 }, { 8, STORE_LOG_UNLINKED, 0, 3 }, { 7, STORE_LOG_RESTYLED, 0, 0 }, { 6, STORE_SAVED_MERGED, 1, 0 },
+		{ 5, STORE_LOG_REMOVED, 0, 2 }, { 4, 0, 0, 0 }, { 3, 0, 2, 0 }, { 2, 0, 1, 0 }, { 1, 0, 1, 0 },
+	};
+
+	EACH_MODE(delay) {
+		struct log_check check = { want, sizeof(want) / sizeof(want[0]) };
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+		uint64_t ino = 0, version;
+		int count = 0;
+
+		for (size_t i = 0; i < sizeof(saves) / sizeof(saves[0]); i++) {
+			struct store_base base = base_at(ino, saves[i].base);
+			struct text t = { (char *)saves[i].text, strlen(saves[i].text) };
+			struct store_save save = save_text(s, "a.json", t, &base, 0);
+
+			must_save(&save, saves[i].text);
+			ino = save.saved_ino;
+		}
+		cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json", false, NULL), 0);
+		cr_assert_eq(store_undo(s, ino, 8, &version), 0);
+		cr_assert_eq(version, 9);
+		struct expected_change back = want[0];
+
+		back.added = 3;
+		struct expected_change all[9];
+
+		memcpy(all, want, sizeof(all));
+		all[0] = back;
+		check.next = all;
+		cr_assert_eq(store_log(s, ino, check_change, &check), 0);
+		cr_assert_eq(check.left, 0);
+		cr_assert_eq(store_log(s, ino, stop_at_two, &count), 42);
+		cr_assert_eq(store_log(s, 9999, stop_at_two, &count), -ENOENT);
+		cr_assert_eq(store_undo(s, ino, 99, &version), -ENOENT);
+		store_close(s);
+		dir_remove(dir);
+	}
+}
+
+/* target -> target.bak; new -> target; unlink target.bak (rule 13). */
+Test(history, a_name_keeps_what_is_saved_under_it)
+{
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+		struct text first = { "[1,2]", 5 }, second = { "[1,2,3]", 7 }, got;
+		struct store_save save = save_text(s, "a.json", first, NULL, 0);
+		struct store_base base = base_at(save.saved_ino, 1);
+		struct store_attr a;
+		uint64_t ino, version;
+
+		must_save(&save, "first");
+		cr_assert_eq(store_rename(s, STORE_ROOT, "a.json", STORE_ROOT, "a.json.bak", 0, false), 0);
+		cr_assert_eq(store_former(s, STORE_ROOT, "a.json", &ino, &version), 0);
+		cr_assert_eq(ino, save.saved_ino);
+		cr_assert_eq(version, 1);
+		save = save_text(s, "a.json", second, &base, 0);
+		must_save(&save, "second");
+		got = read_name(s, "a.json");
+		check_text(got, second, "all that was written", "P4");
+		text_free(got);
+		got = read_name(s, "a.json.bak");
+		check_text(got, first, "renamed away", "P4");
+		text_free(got);
+		cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json.bak", false, &a), 0);
+		cr_assert_eq(a.ino, base.ino);
+		got = read_name(s, "a.json");
+		check_text(got, second, "after the unlink", "P4");
+		text_free(got);
+		store_close(s);
+		dir_remove(dir);
+	}
+}
+
+/* Undoing a file's unlink does not touch another that has its name now. */
+Test(history, undo_of_a_name_that_is_taken)
+{
+	char *dir = dir_make();
+	struct store *s = must_open(dir, 0);
+	struct text one = { "[1]", 3 }, two = { "[2,3]", 5 }, got;
+	struct store_save a = save_text(s, "a.json", one, NULL, 0), b = save_text(s, "b.json", two, NULL, 0);
+	uint64_t version;
+
+	must_save(&a, "a");
+	must_save(&b, "b");
+	cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json", false, NULL), 0);
+	cr_assert_eq(store_rename(s, STORE_ROOT, "b.json", STORE_ROOT, "a.json", 0, false), 0);
+	cr_assert_eq(store_undo(s, a.saved_ino, 0, &version), -EEXIST);
+	got = read_name(s, "a.json");
+	check_text(got, two, "the other file", "undo");
+	text_free(got);
+	store_close(s);
+	dir_remove(dir);
+}
+
+/* Rule 7, and the file has gone meanwhile: a save that says nothing new does not bring it back. */
+Test(history, late_save_of_an_unlinked_file)
+{
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+		struct text one = { "[1]", 3 }, two = { "[1,2]", 5 };
+		struct store_save save = save_text(s, "a.json", one, NULL, 0);
+		struct store_base base = base_at(save.saved_ino, 1);
+		struct store_attr a;
+
+		save = save_text(s, "a.json", two, &base, 0);
+		must_save(&save, "two");
+		cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json", false, NULL), 0);
+		for (int i = 0; i < 2; i++) {
+			base = base_at(save.saved_ino, 2);
+			base.flags = STORE_BASE_WRITTEN | STORE_BASE_LATER;
+			save = save_text(s, "a.json", one, &base, 0);
+			must_save(&save, "late");
+			cr_assert_eq(save.result, STORE_SAVED_SAME);
+			cr_assert_eq(store_lookup(s, STORE_ROOT, "a.json", &a), -ENOENT);
+		}
+		check_version(s, base.ino, 2, two, "before it went");
+		store_close(s);
+		dir_remove(dir);
+	}
+}
+
+/* An open file of no JSON yet is unlinked, and what is then saved through it stays. */
+Test(history, unlinked_scratch_becomes_a_document)
+{
+	EACH_MODE(delay) {
+		char *dir = dir_make(), bytes[100000] = "no JSON";
+		struct store *s = must_open(dir, delay);
+		struct text t = { "[1,2]", 5 }, got;
+		struct store_attr a;
+		struct store_save save;
+
+		cr_assert_eq(store_create(s, STORE_ROOT, "a.json", 0, S_IFREG | 0644, 0, 0, NULL, &a), 0);
+		cr_assert_eq(store_write(s, a.ino, 0, bytes, sizeof(bytes)), 0);
+		cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json", true, NULL), 0);
+		save = (struct store_save){ .ino = a.ino, .parent = STORE_ROOT, .name = "a.json", .tail = t.data, .tail_size = t.size };
+		cr_assert_eq(store_save(s, &save), 0);
+		cr_assert_eq(save.saved_ino, a.ino);
+		cr_assert_eq(store_forget(s, a.ino), 0);
+		store_close(s);
+		s = must_open(dir, delay);
+		got = read_name(s, "a.json");
+		check_text(got, t, "opened again", "a.json");
+		text_free(got);
+		store_close(s);
+		dir_remove(dir);
+	}
+}
