@@ -50,11 +50,14 @@ static void visit_own(struct handle *h, void *arg)
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
 	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE };
+	uint64_t stored;
 	int err;
 
 	if (control_owns(ino))
 		return control_getattr(m, ino, ret);
 	err = store_getattr(m->store, ino, ret);
+	if (err == -ENOENT && (stored = inodes_stored(m->inodes, ino)))
+		err = store_getattr(m->store, stored, ret);
 	if ((err == -ENOENT || (!err && !ret->parent)) && inodes_get_embryo(m->inodes, ino, ret))
 		err = 0;
 	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))

@@ -132,6 +132,12 @@ void handle_unsettled(struct mount *m, struct handle *h, bool unsettled)
 		atomic_fetch_sub(&m->unsettled, 1);
 }
 
+void handle_releasing(struct handle *h)
+{
+	if (atomic_load(&h->unsettled))
+		atomic_store(&h->unsettled, UINT64_MAX);
+}
+
 static void visit_unsettled(struct handle *h, void *arg)
 {
 	uint64_t at = atomic_load(&h->unsettled), *latest = arg;
@@ -151,7 +157,7 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 			inodes_visit(m->inodes, a.ino, visit_unsettled, &latest);
 		else if (ino)
 			inodes_visit(m->inodes, ino, visit_unsettled, &latest);
-		if (!latest || now_ns() - latest > SETTLE_NS)
+		if (!latest || (latest != UINT64_MAX && now_ns() - latest > SETTLE_NS))
 			return;
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}

@@ -23,7 +23,7 @@ enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
 
 struct handle {
 	enum handle_kind kind;
-	uint64_t ino;
+	uint64_t ino;			/* lock, once it is open: an embryo may become another inode */
 	struct inode *inode;		/* NULL for HANDLE_BYTES */
 	int flags;			/* of open(2) */
 	struct process opener;
@@ -79,6 +79,8 @@ void handle_unlock(struct handle *h);
 void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name);
 /* Marks the handle so, or no longer. */
 void handle_unsettled(struct mount *m, struct handle *h, bool unsettled);
+/* Its release has come and is being dealt with: that is waited for however long it takes. */
+void handle_releasing(struct handle *h);
 
 static inline bool handle_writes(const struct handle *h)
 {

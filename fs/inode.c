@@ -201,13 +201,27 @@ bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *
 	return found;
 }
 
-void inodes_hatch(struct inodes *t, struct inode *i)
+void inodes_hatch(struct inodes *t, struct inode *i, uint64_t stored)
 {
 	pthread_mutex_lock(&t->lock);
+	if (stored && stored != i->ino)
+		i->stored = stored;
 	t->embryos -= i->embryo;
 	i->embryo = false;
 	i->unlinked = false;
 	pthread_mutex_unlock(&t->lock);
+}
+
+uint64_t inodes_stored(struct inodes *t, uint64_t ino)
+{
+	struct inode *i;
+	uint64_t stored;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	stored = i ? i->stored : 0;
+	pthread_mutex_unlock(&t->lock);
+	return stored;
 }
 
 bool inodes_is_open(struct inodes *t, uint64_t ino)

@@ -27,6 +27,7 @@ struct inode {
 	uint64_t parent;
 	char name[STORE_NAME_MAX + 1];
 	bool embryo;
+	uint64_t stored;	/* the inode it was committed as, when that is another; 0 */
 	bool unlinked;		/* its name is gone */
 	struct process unlinker;
 	pid_t creator;		/* embryo: the thread that made it */
@@ -62,8 +63,10 @@ bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid
 bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret);
 /* Sets mode or owner of an embryo (STORE_SET_*). False: it is none. */
 bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask);
-/* It has been committed. */
-void inodes_hatch(struct inodes *t, struct inode *i);
+/* It has been committed, as inode `stored`: another one when the name turned out to have a document. */
+void inodes_hatch(struct inodes *t, struct inode *i, uint64_t stored);
+/* What the file of an open embryo became; 0: nothing else. */
+uint64_t inodes_stored(struct inodes *t, uint64_t ino);
 
 bool inodes_is_open(struct inodes *t, uint64_t ino);
 void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);

@@ -219,7 +219,8 @@ static int become_daemon(void)
 	}
 	close(ready_pipe[0]);
 	setsid();
-	return 0;
+	/* So that it keeps no filesystem busy. All paths are absolute by now. */
+	return chdir("/") ? -errno : 0;
 }
 
 static int open_store(struct mount *m)

@@ -126,7 +126,9 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 	h->dirty = h->truncated = h->created = false;
 	h->settled = true;
 	atomic_store(&h->draft_size, HANDLE_NONE);
-	inodes_hatch(m->inodes, h->inode);
+	inodes_hatch(m->inodes, h->inode, save->saved_ino);
+	if (save->saved_ino)
+		h->ino = save->saved_ino;
 	store_view_unref(h->view);
 	h->view = NULL;
 	atomic_store(&h->view_size, HANDLE_NONE);
@@ -234,6 +236,7 @@ void save_release(struct mount *m, struct handle *h)
 		reject(m, h, &place, h->error, draft_size(&h->draft), NULL);
 		goto out;
 	}
+	handle_releasing(h);
 	if (!err)
 		err = store_save(m->store, &save);
 	if (!err)
@@ -338,7 +341,7 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 	if (!err) {
 		tickets_saved(m->tickets, set, parent, name, &save);
 		inodes_unlinked(m->inodes, from->ino, who);
-	} else if (err == -EINVAL) {
+	} else {
 		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
 			 name, (int)who->tgid, save.reason ? save.reason : store_strerror(err), (unsigned long long)save.error_offset);
 	}

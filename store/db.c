@@ -108,6 +108,12 @@ static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env 
 	MDB_stat stat;
 	int rc;
 
+	if (!(flags & MDB_RDONLY)) {
+		int err = db_file_reserve(dir);
+
+		if (err)
+			return err;
+	}
 	rc = mdb_env_create(&env);
 	if (rc)
 		return translate(rc);
@@ -145,30 +151,32 @@ static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env 
 	return 0;
 }
 
-/* Fills a new environment in `dir` with its first record, durably. */
+/* Fills a new environment in `dir` with its first records, durably. */
 static int env_create(const char *dir, const struct db_options *o)
 {
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi dbi;
-	MDB_val key = { o->key.size, (void *)o->key.data }, value = { o->value.size, (void *)o->value.data };
-	int rc, err;
+	struct db fresh = { 0 };
+	int err;
 
 	err = env_open(dir, o->map_size, 0, &env, &dbi);
 	if (err)
 		return err;
-	rc = mdb_txn_begin(env, NULL, 0, &txn);
-	if (!rc) {
-		rc = mdb_put(txn, dbi, &key, &value, 0);
-		if (rc)
+	fresh.dbi = dbi;
+	err = translate(mdb_txn_begin(env, NULL, 0, &txn));
+	if (!err) {
+		err = o->fill(&(struct db_txn){ .db = &fresh, .kind = DURABLE, .mdb = txn }, o->arg);
+		if (err)
 			mdb_txn_abort(txn);
 		else
-			rc = mdb_txn_commit(txn);
+			err = translate(mdb_txn_commit(txn));
 	}
-	if (!rc)
-		rc = mdb_env_sync(env, 1);
+	free(fresh.keys.slots);
+	if (!err)
+		err = translate(mdb_env_sync(env, 1));
 	mdb_env_close(env);
-	return translate(rc);
+	return err;
 }
 
 static unsigned env_flags(const struct db *db)
@@ -806,6 +814,9 @@ int db_durable_commit(struct db_txn *txn)
 	pthread_mutex_unlock(&db->update);
 	rc = mdb_txn_commit(txn->mdb);
 	err = translate(rc);
+	/* A write cut short for want of room is EIO to LMDB. */
+	if (err == -EIO && db_file_disk_full(db->path))
+		err = -ENOSPC;
 	pthread_mutex_lock(&db->update);
 	db->last_error = db->mem.count ? err : 0;
 	if (rc) {

@@ -36,7 +36,7 @@ struct db_value {
 struct db_options {
 	bool create, read_only;
 	uint64_t map_size;
-	struct db_value key, value;	/* the first record of a new store */
+	int (*fill)(struct db_txn *txn, void *arg);	/* writes the first records of a new store; called before the store is there */
 	void (*on_pending)(void *arg);	/* called with the update lock held when memory stops being empty: see to db_durable_begin soon */
 	void *arg;
 };

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define READER_TABLE 36864	/* 64 bytes for each of MAX_READERS, and its head, in whole pages */
 
 static int join(char path[PATH_MAX], const char *dir, const char *name)
 {
@@ -111,6 +114,28 @@ int db_file_install(const char *dir, char *fresh, int err)
 	if (!err)
 		err = sync_path(dir);
 	return err;
+}
+
+int db_file_reserve(const char *dir)
+{
+	char path[PATH_MAX];
+	int fd, err = join(path, dir, "lock.mdb");
+
+	if (err)
+		return err;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	err = -posix_fallocate(fd, 0, READER_TABLE);
+	close(fd);
+	return err == -EOPNOTSUPP || err == -EINVAL ? 0 : err;
+}
+
+bool db_file_disk_full(const char *dir)
+{
+	struct statvfs st;
+
+	return statvfs(dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < 1 << 20;
 }
 
 int db_file_lock_open(const char *dir, int *ret_fd)

@@ -23,6 +23,15 @@ int db_file_prepare(const char *dir, char **ret);
  */
 int db_file_install(const char *dir, char *fresh, int err);
 
+/*
+ * Gives LMDB's table of readers its room on disk: it is written through a map, where a full disk would be SIGBUS.
+ * -ENOSPC, -EDQUOT, and as open(2).
+ */
+int db_file_reserve(const char *dir);
+
+/* Whether the disk has hardly any room left. */
+bool db_file_disk_full(const char *dir);
+
 /* The lock between processes. A lock is granted in the order of asking. */
 int db_file_lock_open(const char *dir, int *ret_fd);
 int db_file_lock(int fd);

@@ -151,7 +151,7 @@ static int match_path(struct diff *d, struct range *r, size_t differences, bool 
 	size_t n = r->a_end - r->a, m = r->b_end - r->b, limit = d->steps < d->share ? d->steps : d->share, used = 0;
 	size_t row, j, best, best_j;
 	uint32_t x;
-	bool down;
+	bool down = false;
 
 	for (row = 0;; row++) {
 		size_t base = row * (row + 1) / 2;

@@ -400,15 +400,15 @@ static int own_blocks(struct store_view *v)
 {
 	for (size_t i = 0; i < v->slot_count; i++) {
 		struct view_block *b = v->slots[i].block, *copy;
-		size_t size = sizeof(*b) + b->room * sizeof(b->items[0]);
 
 		if (atomic_load(&b->refs) == 1)
 			continue;
-		copy = malloc(size);
+		copy = malloc(sizeof(*b) + b->count * sizeof(b->items[0]));
 		if (!copy)
 			return -ENOMEM;
-		memcpy(copy, b, sizeof(*b) + b->count * sizeof(b->items[0]));
-		atomic_init(&copy->refs, 1);
+		*copy = (struct view_block){ .refs = 1, .count = b->count, .room = b->count, .bytes = b->bytes, .bare = b->bare,
+					     .newest = b->newest };
+		memcpy(copy->items, b->items, b->count * sizeof(b->items[0]));
 		v->slots[i].block = copy;
 		if (atomic_fetch_sub(&b->refs, 1) == 1)
 			free(b);

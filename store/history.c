@@ -505,6 +505,10 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	job->touched = true;
 	if (!a.target.linked)
 		job->touched_dir = a.target.parent;
+	if (a.target.moved && !job->raw)
+		err = tree_reclaim(txn, &a.target);
+	if (err)
+		return err;
 	if (job->save->flags & SAVE_UNDO)
 		err = undo(&a);
 	else if (job->raw)

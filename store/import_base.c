@@ -47,7 +47,8 @@ int import_find(struct store *s, uint64_t dir, uint64_t records, const char *nam
 	return 0;
 }
 
-int import_record_put(struct db_txn *txn, uint64_t records, const char *name, const struct rec_import *rec, const uint64_t *own, size_t own_count)
+int import_record_put(struct db_txn *txn, uint64_t records, const char *name, const struct rec_import *rec,
+		      const uint64_t *own, size_t own_count)
 {
 	struct key key = key_name(records, REC_IMPORT, name, strlen(name));
 	char value[sizeof(*rec) + IMPORT_OWN * 8];

@@ -22,7 +22,8 @@ struct import_found {
 /* `dir`: the directory in the store, or 0; `records`: what the records stand under, or 0. */
 int import_find(struct store *s, uint64_t dir, uint64_t records, const char *name, struct import_found *ret);
 
-int import_record_put(struct db_txn *txn, uint64_t records, const char *name, const struct rec_import *rec, const uint64_t *own, size_t own_count);
+int import_record_put(struct db_txn *txn, uint64_t records, const char *name, const struct rec_import *rec,
+		      const uint64_t *own, size_t own_count);
 
 /* How a changed file is to be saved over a document that exists. */
 enum import_plan {

@@ -64,16 +64,18 @@ static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
 	int64_t now = time_now();
 	struct rec_attr a = { .kind = STORE_DIRECTORY, .mode = S_IFDIR | mode, .uid = getuid(), .gid = getgid(),
 			      .atime = now, .mtime = now, .ctime = now };
-	struct rec_attr old;
-	int err = attr_get(txn, ino, &old, NULL);
 
-	return err == -ENOENT ? attr_put(txn, ino, &a, "") : err;
+	return attr_put(txn, ino, &a, "");
 }
 
-static int make_roots(struct db_txn *txn, void *arg)
+static int fill(struct db_txn *txn, void *arg)
 {
-	int err = put_root(txn, STORE_ROOT, 0755);
+	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
+	struct key key = key_plain(0, REC_SUPER);
+	int err = record_put(txn, &key, &super, sizeof(super));
 
+	if (!err)
+		err = put_root(txn, STORE_ROOT, 0755);
 	return err ? err : put_root(txn, STORE_REJECTED, 0700);
 }
 
@@ -115,14 +117,11 @@ int store_open(const char *path, const struct store_options *options, struct sto
 {
 	static const struct store_options defaults;
 	const struct store_options *o = options ? options : &defaults;
-	struct key key = key_plain(0, REC_SUPER);
-	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
 	struct db_options db = {
 		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
-		.key = { key.data, key.size }, .value = { &super, sizeof(super) }, .on_pending = on_pending,
+		.fill = fill, .on_pending = on_pending,
 	};
 	struct store *s = calloc(1, sizeof(*s));
-	struct store_attr root;
 	char real[PATH_MAX];
 	int err;
 
@@ -146,8 +145,6 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	}
 	if (!err)
 		err = commit_new(s, &s->commit);
-	if (!err && !s->read_only && store_getattr(s, STORE_REJECTED, &root) == -ENOENT)
-		err = db_update(s->db, make_roots, NULL);
 	if (!err && !s->read_only && db_alone(s->db))
 		err = db_update(s->db, drop_orphans, NULL);
 	if (err) {

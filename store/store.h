@@ -319,7 +319,7 @@ struct store_stats {
 /* With `count` set the linked files are counted, which takes time in proportion to them; otherwise files, documents and messages are 0. */
 int store_stats(struct store *s, bool count, struct store_stats *ret);
 
-/* Checks every invariant of the format. `problem` gets a sentence for each violation; *ret_problems their number. */
+/* Checks every invariant of the format, also of a store in use. `problem` gets a sentence for each violation, and must not call the store; *ret_problems: their number. */
 int store_verify(struct store *s, void (*problem)(void *arg, const char *text), void (*progress)(void *arg, uint64_t done, uint64_t total),
 		 void *arg, uint64_t *ret_problems);
 

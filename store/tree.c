@@ -1,5 +1,7 @@
 #include "tree.h"
 
+#include "buf.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,16 @@ static int take_linked(struct db_txn *txn, uint64_t ino, struct tree_target *t)
 	return 0;
 }
 
-static int take_former(struct db_txn *txn, struct tree_target *t)
+static bool knew(const struct store_save *save, uint64_t ino)
+{
+	for (size_t i = 0; i < save->base_count; i++) {
+		if (save->bases[i].ino == ino && save->bases[i].version)
+			return true;
+	}
+	return false;
+}
+
+static int take_former(struct db_txn *txn, const struct store_save *save, struct tree_target *t)
 {
 	struct rec_entry e;
 	struct rec_attr a;
@@ -42,12 +53,13 @@ static int take_former(struct db_txn *txn, struct tree_target *t)
 
 	if (!err)
 		err = attr_get(txn, e.ino, &a, NULL);
-	if (!err && a.parent)
+	if (!err && a.parent && !knew(save, e.ino))
 		err = -ENOENT;
 	if (err)
 		return err;
 	t->ino = e.ino;
-	t->former = true;
+	t->moved = a.parent != 0;
+	t->former = !t->moved;
 	return 0;
 }
 
@@ -76,7 +88,7 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
 			if (err == -ENOENT)
 				err = -EUCLEAN;
 		} else if (err == -ENOENT) {
-			err = take_former(txn, &t);
+			err = take_former(txn, save, &t);
 			if (err == -ENOENT) {
 				t.ino = save->ino;
 				err = t.ino ? 0 : tree_new_ino(txn, &t.ino);
@@ -86,6 +98,104 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
 	if (err)
 		return err;
 	*ret = t;
+	return 0;
+}
+
+static int copy_messages(struct db_txn *txn, uint64_t from, uint64_t to)
+{
+	struct key at = key_number(from, REC_MESSAGE, 0), key;
+	struct buf value = BUF_INIT;
+	struct db_value k, v;
+	struct db_scan scan;
+	int err;
+
+	for (;;) {
+		struct rec_message *rec;
+		uint64_t pos;
+
+		err = db_scan_begin(&scan, txn, at.data, at.size, KEY_PREFIX);
+		if (err)
+			break;
+		err = db_scan_next(&scan, &k, &v);
+		if (!err && v.size < sizeof(*rec))
+			err = -EUCLEAN;
+		value.size = 0;
+		if (!err)
+			err = buf_add(&value, v.data, v.size);
+		pos = err ? 0 : key_u64(k.data, 9);
+		db_scan_end(&scan);
+		if (err)
+			break;
+		rec = (struct rec_message *)value.data;
+		rec->born = rec->edition = 1;
+		key = key_number(to, REC_MESSAGE, pos);
+		err = record_put(txn, &key, value.data, value.size);
+		if (err)
+			break;
+		at = key_number(from, REC_MESSAGE, pos + 1);
+	}
+	buf_release(&value);
+	return err == -ENOENT ? 0 : err;
+}
+
+/* Makes `to` a document of one version, the newest of `from`. */
+static int copy_document(struct db_txn *txn, uint64_t from, uint64_t to)
+{
+	struct key key = key_plain(from, REC_FRAME);
+	struct buf frame = BUF_INIT;
+	struct rec_head head;
+	struct db_value v;
+	int err = db_get(txn, key.data, key.size, &v);
+
+	if (!err && v.size < sizeof(struct rec_frame))
+		err = -EUCLEAN;
+	if (!err)
+		err = buf_add(&frame, v.data, v.size);
+	if (!err) {
+		((struct rec_frame *)frame.data)->edition = 1;
+		key = key_plain(to, REC_FRAME);
+		err = record_put(txn, &key, frame.data, frame.size);
+	}
+	buf_release(&frame);
+	if (err)
+		return err;
+	key = key_plain(from, REC_HEAD);
+	err = record_get(txn, &key, &head, sizeof(head), NULL);
+	if (err)
+		return err;
+	head.version = head.reshaped = 1;
+	head.creator = 0;
+	key = key_plain(to, REC_HEAD);
+	err = record_put(txn, &key, &head, sizeof(head));
+	return err ? err : copy_messages(txn, from, to);
+}
+
+int tree_reclaim(struct db_txn *txn, struct tree_target *t)
+{
+	char away[STORE_NAME_MAX + 1];
+	struct rec_attr a;
+	uint64_t copy;
+	int err = attr_get(txn, t->ino, &a, away);
+
+	if (!err)
+		err = tree_new_ino(txn, &copy);
+	if (!err)
+		err = copy_document(txn, t->ino, copy);
+	if (!err)
+		err = attr_put(txn, copy, &a, away);
+	if (!err)
+		err = entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
+	a.parent = t->parent;
+	if (!err)
+		err = attr_put(txn, t->ino, &a, t->name);
+	if (!err)
+		err = entry_put(txn, t->parent, REC_ENTRY, t->name, t->ino, STORE_DOCUMENT);
+	if (!err)
+		err = entry_del(txn, t->parent, REC_TOMB, t->name);
+	if (err)
+		return err;
+	t->attr = a;
+	t->linked = t->document = true;
 	return 0;
 }
 

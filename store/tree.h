@@ -12,10 +12,17 @@ struct tree_target {
 	bool linked;		/* it exists under its name */
 	bool document;		/* it exists and is a document */
 	bool former;		/* a document that had the name comes back */
+	bool moved;		/* the document `ino` had the name, goes by another one now, and the writer knew it by this one */
 };
 
 /* Finds or invents the file of a save. -ENOENT no such directory; -EISDIR; -EINVAL not a plain file; -ENAMETOOLONG. Writes nothing. */
 int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_target *ret);
+
+/*
+ * Merge rule 13, the lineage belongs to the name: a document that was renamed away (`f` to `f.bak`) comes back to the target's name, so that
+ * what others saved in between is merged, and what it was renamed to becomes a copy of it.
+ */
+int tree_reclaim(struct db_txn *txn, struct tree_target *t);
 
 /* Makes the target a linked document, if it is not. Bytes that it had as a scratch file are kept in the rejected directory. */
 int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save);

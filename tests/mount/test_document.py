@@ -352,10 +352,10 @@ def torn(t, way):
 		number, pid = forked(close_fails, path, data, way)
 		equal(errno.errorcode.get(number), "EINVAL", f"{what}: errno")
 		equal((read(path), os.path.getsize(path)), (GOOD, len(GOOD)), f"{what}: the last good version")
+		eventually(lambda: len(t.mount.lines(rf"s{n}\.json", since)), 1, f"{what}: log lines")
 		kept = {name: d for name, d in rejected(t.mount).items() if name not in before}
 		require(data in kept.values(), f"{what}: the bytes are not under rejected: {list(kept)}")
 		lines = t.mount.lines(rf"s{n}\.json", since)
-		equal(len(lines), 1, f"{what}: log lines {lines}")
 		require(str(pid) in lines[0], f"{what}: no writer {pid} in {lines[0]!r}")
 		require(re.search(r"\b(byte|offset)\b", lines[0]), f"{what}: no byte offset in {lines[0]!r}")
 		append(path, "after")
@@ -387,6 +387,7 @@ def offset(t):
 	before = set(os.listdir(t.mount.control_file("rejected")))
 	data = b"[" + b'"x", ' * 2000 + b"oops]"
 	forked(close_fails, t.path("off.json"), data, "close")
+	eventually(lambda: len(t.mount.lines(r"off\.json", since)), 1, "log lines")
 	require(re.search(r"\b10001\b", t.mount.lines(r"off\.json", since)[0]), f"not byte 10001: {t.mount.lines('off.json', since)}")
 	kept = set(os.listdir(t.mount.control_file("rejected"))) - before
 	equal(len(kept), 1, f"kept {kept}")

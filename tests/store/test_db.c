@@ -20,9 +20,14 @@ static void on_pending(void *arg)
 	atomic_fetch_add(&pending_calls, 1);
 }
 
+static int put_first(struct db_txn *txn, void *arg)
+{
+	return db_put(txn, "!first", 6, "1", 1);
+}
+
 static struct db *open_db(const char *dir)
 {
-	struct db_options o = { .create = true, .map_size = 1ull << 30, .key = { "!first", 6 }, .value = { "1", 1 }, .on_pending = on_pending };
+	struct db_options o = { .create = true, .map_size = 1ull << 30, .fill = put_first, .on_pending = on_pending };
 	struct db *db;
 	int err = db_open(dir, &o, &db);
 

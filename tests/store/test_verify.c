@@ -351,7 +351,8 @@ static void *write_on(void *arg)
 Test(verify, in_use)
 {
 	enum { MESSAGES = 20000 };
-	char *text = malloc(MESSAGES * 16), *at = text;
+	static char text[MESSAGES * 16];
+	size_t used = 0;
 	uint64_t problems;
 	struct store_save w = { .parent = STORE_ROOT, .name = "long.json", .tail = text, .mode = 0644 };
 	pthread_t thread;
@@ -360,9 +361,9 @@ Test(verify, in_use)
 	cr_assert_not_null(mkdtemp(top));
 	cr_assert_eq(store_open(top, &(struct store_options){ .create = true }, &busy), 0);
 	for (int i = 0; i < MESSAGES; i++)
-		at += sprintf(at, "%c{\"n\":%d}", i ? ',' : '[', i);
-	*at++ = ']';
-	w.tail_size = at - text;
+		used += sprintf(text + used, "%c{\"n\":%d}", i ? ',' : '[', i);
+	text[used++] = ']';
+	w.tail_size = used;
 	cr_assert_eq(store_save(busy, &w), 0);
 	cr_assert_eq(pthread_create(&thread, NULL, write_on, NULL), 0);
 	for (int round = 0; round < 20; round++) {
@@ -375,6 +376,5 @@ Test(verify, in_use)
 	cr_assert_eq(store_verify(busy, note, NULL, NULL, &problems), 0);
 	cr_assert_eq(problems, 0, "%s", told);
 	store_close(busy);
-	free(text);
 	run("rm -rf %s", top);
 }

@@ -2,7 +2,7 @@
  * Eight threads on one set of tickets with little memory, for the thread sanitizer. What must hold whatever the
  * interleaving is checked: orders descend, own versions ascend and lie above the version, and the memory keeps its bound.
  */
-#define _GNU_SOURCE
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>

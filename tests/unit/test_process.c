@@ -1,5 +1,5 @@
 /* Against the real /proc: forks, threads, programs executed, and numbers used again. */
-#define _GNU_SOURCE
+
 #include <criterion/criterion.h>
 
 #include <dirent.h>

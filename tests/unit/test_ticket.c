@@ -14,7 +14,7 @@
  *	a:u a:m		unlinks; renames f.json to g
  *	+5s +1t		time passes: seconds, clock ticks
  */
-#define _GNU_SOURCE
+
 #include <criterion/criterion.h>
 
 #include <ctype.h>
