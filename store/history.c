@@ -24,6 +24,8 @@ struct apply {
 	struct merge_candidate *candidates;
 	struct store_base *bases;	/* the candidates' bases, as they count for this document */
 	struct view_frame *as_written;	/* the whole document, when it was merged as text */
+	bool as_text;			/* the base is chosen by outlines */
+	struct outline written_outline, current_outline;
 	size_t count;
 	int chosen;
 	bool uncertain;
@@ -34,10 +36,13 @@ static void apply_release(struct apply *a)
 	for (size_t i = 0; i < a->count; i++) {
 		store_view_unref(a->candidates[i].view);
 		merge_diff_release(&a->candidates[i].diff);
+		outline_release(&a->candidates[i].outline);
 	}
 	free(a->candidates);
 	free(a->bases);
 	frame_unref(a->as_written);
+	outline_release(&a->written_outline);
+	outline_release(&a->current_outline);
 	store_view_unref(a->current);
 }
 
@@ -97,6 +102,60 @@ static int load_current(struct apply *a)
 	return err;
 }
 
+/* Whether messages can be merged one by one; otherwise the documents are merged as text. */
+static bool lists_alike(const struct view_frame *current, const struct view_frame *written)
+{
+	if (current->kind == DOC_FREE || written->kind == DOC_FREE)
+		return false;
+	return current->kind == written->kind || current->kind == DOC_EMPTY || written->kind == DOC_EMPTY;
+}
+
+/* The document as it arrived. */
+static int written_text(struct apply *a, struct buf *out)
+{
+	const struct view_frame *f = a->job->frame;
+	struct db_value lead, body;
+	int err = buf_add(out, f->bytes, f->head_size);
+
+	for (uint64_t i = 0; !err && i < a->job->written.count; i++) {
+		err = job_message(a->txn, a->job, i, &lead, &body);
+		if (!err)
+			err = buf_add(out, lead.data, lead.size);
+		if (!err)
+			err = buf_add(out, body.data, body.size);
+	}
+	return err ? err : buf_add(out, frame_tail(f), f->tail_size);
+}
+
+static int outline_candidate(struct apply *a, const struct store_base *base, struct merge_candidate *c)
+{
+	struct buf text = BUF_INIT;
+	int err = c->view == a->current ? view_text(a->txn, a->current, &text) : base_text(a->txn, a->target.ino, base, &text);
+
+	if (!err)
+		err = outline_take(text.data, text.size, &c->outline);
+	if (!err)
+		err = merge_diff_outline(&a->written_outline, &c->outline, &a->current_outline, &c->diff, &c->removed);
+	buf_release(&text);
+	return err;
+}
+
+static int take_outlines(struct apply *a)
+{
+	struct buf text = BUF_INIT;
+	int err = written_text(a, &text);
+
+	if (!err)
+		err = outline_take(text.data, text.size, &a->written_outline);
+	text.size = 0;
+	if (!err)
+		err = view_text(a->txn, a->current, &text);
+	if (!err)
+		err = outline_take(text.data, text.size, &a->current_outline);
+	buf_release(&text);
+	return err;
+}
+
 static int add_candidate(struct apply *a, const struct store_base *base)
 {
 	struct merge_candidate *c = &a->candidates[a->count];
@@ -113,12 +172,13 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 	}
 	c->base = &a->bases[a->count];
 	a->count++;
-	return merge_diff(&a->job->written, c->view, &c->diff);
+	return a->as_text ? outline_candidate(a, base, c) : merge_diff(&a->job->written, c->view, &c->diff);
 }
 
 static int choose(struct apply *a)
 {
 	struct store_base now = { .ino = a->target.ino, .version = a->head.version };
+	struct written written = a->job->written;
 	size_t n = a->save->base_count;
 	int err = 0;
 
@@ -126,11 +186,17 @@ static int choose(struct apply *a)
 	a->bases = calloc(n + 1, sizeof(*a->bases));
 	if (!a->candidates || !a->bases)
 		return -ENOMEM;
+	/* With one base there is nothing to choose. */
+	a->as_text = n > 1 && !lists_alike(a->current->frame, a->job->frame);
+	if (a->as_text)
+		err = take_outlines(a);
 	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND)); i++)
 		err = add_candidate(a, &a->save->bases[i]);
 	if (err)
 		return err;
-	a->chosen = merge_choose(&a->job->written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
+	if (a->as_text)
+		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline };
+	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
 	if (a->chosen == MERGE_NONE) {
 		/* Blind: as if it had seen all there is (rule 8). */
 		err = add_candidate(a, &now);
@@ -212,37 +278,18 @@ static int merge_frames(struct apply *a, const struct merge_candidate *c, const 
 	return err;
 }
 
-/* Whether messages can be merged one by one; otherwise the documents are merged as text. */
-static bool lists_alike(const struct view_frame *current, const struct view_frame *written)
-{
-	if (current->kind == DOC_FREE || written->kind == DOC_FREE)
-		return false;
-	return current->kind == written->kind || current->kind == DOC_EMPTY || written->kind == DOC_EMPTY;
-}
-
 /* Merges three texts; the job then is the result, written by one who had seen the newest version. */
 static int merge_as_text(struct apply *a, const struct merge_candidate *c)
 {
 	struct buf base = BUF_INIT, current = BUF_INIT, written = BUF_INIT, out = BUF_INIT;
 	struct value_text none = { NULL, 0 };
-	struct db_value lead, body;
-	const struct view_frame *f = a->job->frame;
 	int err;
 
 	err = base_text(a->txn, a->target.ino, c->base, &base);
 	if (!err)
 		err = view_text(a->txn, a->current, &current);
 	if (!err)
-		err = buf_add(&written, f->bytes, f->head_size);
-	for (uint64_t i = 0; !err && i < a->job->written.count; i++) {
-		err = job_message(a->txn, a->job, i, &lead, &body);
-		if (!err)
-			err = buf_add(&written, lead.data, lead.size);
-		if (!err)
-			err = buf_add(&written, body.data, body.size);
-	}
-	if (!err)
-		err = buf_add(&written, frame_tail(f), f->tail_size);
+		err = written_text(a, &written);
 	if (!err && !current.size)
 		err = buf_add(&out, written.data, written.size);
 	else if (!err)
@@ -329,6 +376,10 @@ static int save_document(struct apply *a)
 			return err;
 		store_view_unref(c->view);
 		c->view = store_view_ref(a->current);
+		a->as_text = true;
+	}
+	if (a->as_text) {
+		/* What was found by outlines says nothing of messages. */
 		merge_diff_release(&c->diff);
 		err = merge_diff(&a->job->written, c->view, &c->diff);
 		if (err)
@@ -468,7 +519,7 @@ static int undo(struct apply *a)
 		err = collect_added(a, version, &e.edits);
 	a->job->text = a->job->joined.data;
 	a->job->text_size = a->job->joined.size;
-	a->job->written = (struct written){ NULL, 0, a->job->doc.count, a->job->doc.items };
+	a->job->written = (struct written){ .count = a->job->doc.count, .items = a->job->doc.items };
 	if (!err && a->current->frame->edition == version) {
 		gone = key_number(a->target.ino, REC_GONE, version);
 		err = frame_get(a->txn, &gone, &before);

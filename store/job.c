@@ -222,7 +222,7 @@ int job_replace(struct job *job, struct buf *text)
 	job->text = job->joined.data;
 	job->text_size = job->joined.size;
 	job->doc = d;
-	job->written = (struct written){ NULL, 0, d.count, d.items };
+	job->written = (struct written){ .count = d.count, .items = d.items };
 	return take_frame(job);
 }
 
@@ -265,7 +265,7 @@ int job_append(struct job *job, struct store_view *current)
 	job->text = text.data;
 	job->text_size = text.size;
 	job->frame = frame_ref(current->frame);
-	job->written = (struct written){ current, current->count, current->count + 1, item };
+	job->written = (struct written){ .prefix = current, .kept = current->count, .count = current->count + 1, .items = item };
 	return 0;
 }
 

@@ -83,6 +83,26 @@ int merge_diff(const struct written *w, const struct store_view *base, struct me
 	return 0;
 }
 
+int merge_diff_outline(const struct outline *written, const struct outline *base, const struct outline *current, struct merge_diff *ret, uint64_t *ret_removed)
+{
+	struct merge_diff d = { .base_rest = base->count, .written_rest = written->count };
+	uint64_t removed = 0;
+	int err;
+
+	d.match = malloc((d.base_rest + 1) * sizeof(*d.match));
+	d.back = malloc((d.written_rest + 1) * sizeof(*d.back));
+	err = d.match && d.back ? match_rest(&d, base->hashes, written->hashes) : -ENOMEM;
+	if (err) {
+		merge_diff_release(&d);
+		return err;
+	}
+	for (size_t i = 0; i < d.base_rest; i++)
+		removed += d.match[i] == DIFF_NONE && outline_has(current, base->hashes[i]);
+	*ret = d;
+	*ret_removed = removed;
+	return 0;
+}
+
 bool base_knows(const struct store_base *base, uint64_t version)
 {
 	size_t low = 0, high = base->own_count;
@@ -137,6 +157,11 @@ static bool outdated(const struct written *w, const struct merge_candidate *c, c
 
 		if (c->diff.back[i - c->diff.common] != DIFF_NONE)
 			continue;
+		if (w->outline) {
+			if (other->diff.back[i] != DIFF_NONE && !outline_has(&c->outline, w->outline->hashes[i]))
+				return true;
+			continue;
+		}
 		item = explained(other, i);
 		if (item && !base_knows(c->base, item->born))
 			return true;
@@ -195,7 +220,8 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 	for (size_t i = 0; i < count; i++) {
 		const struct store_base *b = list[i].base;
 
-		list[i].removed = count_removed(&list[i], current);
+		if (!w->outline)
+			list[i].removed = count_removed(&list[i], current);
 		if (b->flags & STORE_BASE_LATER)
 			continue;
 		if (b->order >= newest)

@@ -5,6 +5,7 @@
 #define STORE_MERGE_H
 
 #include "doc.h"
+#include "outline.h"
 #include "store.h"
 #include "view.h"
 
@@ -13,6 +14,7 @@ struct written {
 	const struct store_view *prefix;	/* may be NULL when kept is 0 */
 	uint64_t kept, count;			/* count: of all messages */
 	const struct doc_item *items;
+	const struct outline *outline;	/* a document to be merged as text: what it holds, instead of messages; count is its count */
 };
 
 uint64_t written_hash(const struct written *w, uint64_t i);
@@ -27,6 +29,8 @@ struct merge_diff {
 };
 
 int merge_diff(const struct written *w, const struct store_view *base, struct merge_diff *ret);
+/* The same by outlines. `*ret_removed`: what the document would remove of the outline `current`. */
+int merge_diff_outline(const struct outline *written, const struct outline *base, const struct outline *current, struct merge_diff *ret, uint64_t *ret_removed);
 void merge_diff_release(struct merge_diff *d);
 
 /* Whether a writer with this base had seen what version `version` brought. */
@@ -36,6 +40,7 @@ struct merge_candidate {
 	const struct store_base *base;
 	struct store_view *view;	/* what the base held */
 	struct merge_diff diff;
+	struct outline outline;		/* of the base's text, when documents are merged as text */
 	uint64_t removed;		/* current messages that the document would remove */
 };
 
@@ -44,7 +49,7 @@ struct merge_candidate {
 
 /*
  * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
- * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` of each candidate, and
+ * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` of each candidate (by outlines it is set already), and
  * *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
  */
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,

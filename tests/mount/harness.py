@@ -335,6 +335,10 @@ class Mount:
 		text = self.output()
 		fresh, self.checked = text[self.checked:], len(text)
 		if SANITIZER.search(fresh):
+			if self.daemon is not None:
+				with contextlib.suppress(subprocess.TimeoutExpired):
+					self.daemon.wait(10)		# it has more to say
+				fresh = self.output()[-12000:]
 			raise Failure(f"sanitizer output of the daemon:\n{fresh[:8000]}")
 		for line in fresh.splitlines():
 			if SUSPICIOUS.search(line) and not any(re.search(p, line) for p in self.expected):

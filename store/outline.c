@@ -1,0 +1,95 @@
+#include "outline.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json.h"
+
+#define DEPTH_MAX 64
+
+void outline_release(struct outline *o)
+{
+	free(o->hashes);
+	free(o->sorted);
+	*o = (struct outline){ 0 };
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	a ^= b + 0x9e3779b97f4a7c15u + (a << 6) + (a >> 2);
+	a *= 0xff51afd7ed558ccdu;
+	return a ^ a >> 32;
+}
+
+static int add(struct outline *o, uint64_t hash)
+{
+	if (o->count == o->room) {
+		size_t room = o->room ? o->room * 2 : 64;
+		uint64_t *more = realloc(o->hashes, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		o->hashes = more;
+		o->room = room;
+	}
+	o->hashes[o->count++] = hash;
+	return 0;
+}
+
+/* `path` tells where in the document the container stands, by names. */
+static int walk(struct outline *o, const char *text, size_t size, size_t at, uint64_t path, int depth)
+{
+	struct json_walk w;
+	bool object = text[at] == '{';
+	int err = 0;
+
+	if ((!object && text[at] != '[') || depth > DEPTH_MAX)
+		return 0;
+	w = json_walk_begin(text, size, at);
+	while (!err && json_walk_next(&w)) {
+		uint64_t inner = object ? mix(path, json_hash(text + w.key, w.key_end - w.key)) : mix(path, '[');
+
+		err = add(o, object ? inner : mix(inner, json_hash(text + w.start, w.end - w.start)));
+		if (!err)
+			err = walk(o, text, size, w.start, inner, depth + 1);
+	}
+	return err;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int outline_take(const char *text, size_t size, struct outline *ret)
+{
+	struct outline o = { 0 };
+	size_t at = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+	int err = 0;
+
+	if (size)
+		at = json_space(text, size, at);
+	if (at < size)
+		err = walk(&o, text, size, at, 0, 0);
+	o.sorted = malloc((o.count + 1) * sizeof(*o.sorted));
+	if (!o.sorted)
+		err = -ENOMEM;
+	if (err) {
+		outline_release(&o);
+		return err;
+	}
+	if (o.count) {
+		memcpy(o.sorted, o.hashes, o.count * sizeof(*o.sorted));
+		qsort(o.sorted, o.count, sizeof(*o.sorted), compare);
+	}
+	*ret = o;
+	return 0;
+}
+
+bool outline_has(const struct outline *o, uint64_t hash)
+{
+	return o->count && bsearch(&hash, o->sorted, o->count, sizeof(hash), compare);
+}

@@ -1,0 +1,285 @@
+/*
+ * The legacy application's save in C, with the system calls of the Python one: look, read the whole session, rewrite it with one
+ * message more. Works on any directory. A session is a list as json.dump(indent=2) writes it.
+ *
+ *	bench_client save DIR WRITERS SAVES [shared] [rename] [fsync]	each writer in its session DIR/s<writer>.json, or all in s0.json
+ *	bench_client tail FILE TIMES					open, read the last 4 KiB, close
+ *	bench_client cost FILE SAVES PID				what a save costs daemon PID and its client beside moving bytes
+ *	bench_client hold DIR WRITERS [shared]				writes, says "held", waits for a line of input, closes
+ */
+#include "bench.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+struct job {
+	const char *dir;
+	bool shared, rename, fsync;
+};
+
+struct document {
+	char *text;
+	size_t size, room;
+};
+
+static void make_room(struct document *d, size_t room)
+{
+	if (room <= d->room)
+		return;
+	d->room = room * 2;
+	d->text = realloc(d->text, d->room);
+	if (!d->text)
+		die("out of memory");
+}
+
+static void read_document(const char *path, struct document *d)
+{
+	struct stat st;
+	ssize_t n;
+	int fd;
+
+	if (stat(path, &st))
+		die("%s: %s", path, strerror(errno));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		die("%s: %s", path, strerror(errno));
+	d->size = 0;
+	do {
+		make_room(d, d->size + st.st_size + 1);
+		n = read(fd, d->text + d->size, d->size ? d->room - d->size : (size_t)st.st_size + 1);
+		if (n < 0)
+			die("%s: read: %s", path, strerror(errno));
+		d->size += n;
+	} while (n);
+	close(fd);
+}
+
+static void add_message(const char *path, struct document *d, size_t worker, size_t i)
+{
+	char message[MESSAGE_MAX];
+	size_t size = make_message(message, worker, i);
+	static const char end[] = "\n]";
+	size_t end_size = sizeof(end) - 1;
+
+	if (d->size < end_size || memcmp(d->text + d->size - end_size, end, end_size) != 0)
+		die("%s: no list that ends as expected", path);
+	make_room(d, d->size + size + 8);
+	d->size -= end_size;
+	memcpy(d->text + d->size, ",\n  ", 4);
+	memcpy(d->text + d->size + 4, message, size);
+	memcpy(d->text + d->size + 4 + size, end, end_size);
+	d->size += 4 + size + end_size;
+}
+
+static int open_new(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0 || fstat(fd, &st))
+		die("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* As Python's buffered writer does. */
+static void write_document(const char *path, int fd, const struct document *d)
+{
+	for (size_t at = 0; at < d->size; at += 8192) {
+		size_t size = d->size - at < 8192 ? d->size - at : 8192;
+
+		if (write(fd, d->text + at, size) != (ssize_t)size)
+			die("%s: write: %s", path, strerror(errno));
+	}
+}
+
+static void save(const struct job *job, const char *path, struct document *d, size_t worker, size_t i)
+{
+	char temp[4096 + 32];
+	const char *to = path;
+	int fd;
+
+	read_document(path, d);
+	add_message(path, d, worker, i);
+	if (job->rename) {
+		snprintf(temp, sizeof(temp), "%s.%zu.tmp", path, worker);
+		to = temp;
+	}
+	fd = open_new(to);
+	write_document(to, fd, d);
+	if (job->fsync && fsync(fd))
+		die("%s: fsync: %s", to, strerror(errno));
+	if (close(fd))
+		die("%s: close: %s", to, strerror(errno));
+	if (job->rename && rename(temp, path))
+		die("%s: rename: %s", path, strerror(errno));
+}
+
+static void session_path(const struct job *job, size_t worker, char path[4096])
+{
+	snprintf(path, 4096, "%s/s%zu.json", job->dir, job->shared ? 0 : worker);
+}
+
+static void work_save(struct run *r, size_t worker)
+{
+	const struct job *job = r->arg;
+	struct document d = { 0 };
+	char path[4096];
+
+	session_path(job, worker, path);
+	run_go(r);
+	for (size_t i = 0; i < r->each; i++) {
+		double start = now();
+
+		save(job, path, &d, worker, i);
+		r->times[worker * r->each + i] = now() - start;
+	}
+	free(d.text);
+}
+
+static void work_tail(struct run *r, size_t worker)
+{
+	const struct job *job = r->arg;
+	char buf[4096];
+	struct stat st;
+
+	if (stat(job->dir, &st) || st.st_size < (off_t)sizeof(buf))
+		die("%s: missing or too small", job->dir);
+	run_go(r);
+	for (size_t i = 0; i < r->each; i++) {
+		double start = now();
+		int fd = open(job->dir, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || pread(fd, buf, sizeof(buf), st.st_size - sizeof(buf)) != sizeof(buf) || close(fd))
+			die("%s: %s", job->dir, strerror(errno));
+		r->times[i] = now() - start;
+	}
+}
+
+static double cpu_of(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t))
+		die("the daemon's clock: %s", strerror(errno));
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/*
+ * The requests of a save but its READs and WRITEs: open (OPEN, GETATTR) and close (FLUSH, RELEASE), in time of the client and CPU of
+ * the daemon. RELEASE is answered to nobody: it is waited for.
+ */
+static void cost(const char *path, size_t saves, pid_t pid)
+{
+	double *times = calloc(saves * 5, sizeof(*times)), *open_time = times, *close_time = times + saves, *cpu = times + 2 * saves,
+	       *move = times + 3 * saves, *move_cpu = times + 4 * saves;
+	struct timespec rest = { .tv_nsec = 3000000 };
+	struct document d = { 0 };
+	clockid_t clock;
+
+	if (!times || !saves || clock_getcpuclockid(pid, &clock))
+		die("process %d has no clock", (int)pid);
+	for (size_t i = 0; i < saves; i++) {
+		double t[4], c[4];
+		int fd;
+
+		read_document(path, &d);
+		add_message(path, &d, 0, i);
+		nanosleep(&rest, NULL);
+		c[0] = cpu_of(clock);
+		t[0] = now();
+		fd = open_new(path);
+		t[1] = now();
+		c[1] = cpu_of(clock);
+		write_document(path, fd, &d);
+		t[2] = now();
+		c[2] = cpu_of(clock);
+		if (close(fd))
+			die("%s: close: %s", path, strerror(errno));
+		t[3] = now();
+		nanosleep(&rest, NULL);
+		c[3] = cpu_of(clock);
+		open_time[i] = t[1] - t[0];
+		move[i] = t[2] - t[1];
+		close_time[i] = t[3] - t[2];
+		cpu[i] = c[1] - c[0] + c[3] - c[2];
+		move_cpu[i] = c[2] - c[1];
+	}
+	for (size_t i = 0; i < 5; i++)
+		qsort(times + i * saves, saves, sizeof(double), run_compare);
+	printf("{\"open\":%.9f,\"flush\":%.9f,\"cpu\":%.9f,\"move\":%.9f,\"move_cpu\":%.9f}\n", open_time[saves / 2], close_time[saves / 2],
+	       cpu[saves / 2], move[saves / 2], move_cpu[saves / 2]);
+	free(times);
+	free(d.text);
+}
+
+static void hold(const struct job *job, size_t writers)
+{
+	int go[2], held[2], status;
+	char c;
+
+	if (pipe(go) || pipe(held))
+		die("pipe: %s", strerror(errno));
+	for (size_t w = 0; w < writers; w++) {
+		struct document d = { 0 };
+		char path[4096];
+		pid_t pid = fork();
+		int fd;
+
+		if (pid < 0)
+			die("fork: %s", strerror(errno));
+		if (pid)
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		close(go[1]);
+		session_path(job, w, path);
+		read_document(path, &d);
+		add_message(path, &d, w, 0);
+		fd = open_new(path);
+		write_document(path, fd, &d);
+		if (write(held[1], "h", 1) != 1 || read(go[0], &c, 1) < 0)
+			die("pipe: %s", strerror(errno));
+		if (close(fd))
+			die("%s: close: %s", path, strerror(errno));
+		_exit(0);
+	}
+	close(held[1]);
+	for (size_t w = 0; w < writers; w++) {
+		if (read(held[0], &c, 1) != 1)
+			die("a writer failed");
+	}
+	printf("held\n");
+	fflush(stdout);
+	if (read(STDIN_FILENO, &c, 1) < 0)
+		die("input: %s", strerror(errno));
+	close(go[1]);
+	for (size_t w = 0; w < writers; w++) {
+		if (wait(&status) < 0 || status)
+			die("a writer failed");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct job job = { 0 };
+
+	if (argc < 4)
+		die("usage: see the head of bench_client.c");
+	job.dir = argv[2];
+	for (int i = 4; i < argc; i++) {
+		job.shared |= strcmp(argv[i], "shared") == 0;
+		job.rename |= strcmp(argv[i], "rename") == 0;
+		job.fsync |= strcmp(argv[i], "fsync") == 0;
+	}
+	if (strcmp(argv[1], "save") == 0 && argc > 4)
+		run(number(argv[3]), number(argv[4]), false, work_save, &job);
+	else if (strcmp(argv[1], "tail") == 0)
+		run(1, number(argv[3]), false, work_tail, &job);
+	else if (strcmp(argv[1], "cost") == 0 && argc == 5)
+		cost(job.dir, number(argv[3]), (pid_t)number(argv[4]));
+	else if (strcmp(argv[1], "hold") == 0)
+		hold(&job, number(argv[3]));
+	else
+		die("usage: see the head of bench_client.c");
+	return 0;
+}
