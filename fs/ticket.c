@@ -199,8 +199,11 @@ static int add_candidate(struct ticket_set *set, const struct entry *e, unsigned
 		struct candidate *y = &set->candidates[i];
 		if (!same_base(&y->base, &x.base))
 			continue;
-		/* What is used up with it: the thread's own ticket, or else a ticket, not the document. */
-		if (x.of == y->of && ((y->written && !x.written) || (flags & ~y->base.flags & STORE_BASE_THREAD))) {
+		/*
+		 * What is used up with it: a ticket, not the document; of several the newest, for the older ones are all that sets
+		 * frozen before it can see.
+		 */
+		if (x.of == y->of && !x.written && (y->written || x.first > y->first)) {
 			y->written = x.written;
 			y->first = x.first;
 		}

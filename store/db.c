@@ -102,7 +102,7 @@ static int translate(int rc)
 
 static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env **ret, MDB_dbi *ret_dbi)
 {
-	MDB_env *env;
+	MDB_env *env = NULL;
 	MDB_txn *txn;
 	MDB_envinfo info;
 	MDB_stat stat;
@@ -154,7 +154,7 @@ static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env 
 /* Fills a new environment in `dir` with its first records, durably. */
 static int env_create(const char *dir, const struct db_options *o)
 {
-	MDB_env *env;
+	MDB_env *env = NULL;
 	MDB_txn *txn;
 	MDB_dbi dbi;
 	struct db fresh = { 0 };

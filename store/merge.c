@@ -158,7 +158,9 @@ static bool outdated(const struct written *w, const struct merge_candidate *c, c
 		if (c->diff.back[i - c->diff.common] != DIFF_NONE)
 			continue;
 		if (w->outline) {
-			if (other->diff.back[i] != DIFF_NONE && !outline_has(&c->outline, w->outline->hashes[i]))
+			uint64_t hash = w->outline->hashes[i];
+
+			if ((hash & OUTLINE_TELLING) && other->diff.back[i] != DIFF_NONE && !outline_has(&c->outline, hash))
 				return true;
 			continue;
 		}

@@ -7,6 +7,7 @@
 #include "json.h"
 
 #define DEPTH_MAX 64
+#define TELLING_SIZE 8	/* bytes; shorter elements are found in many a document */
 
 void outline_release(struct outline *o)
 {
@@ -50,7 +51,12 @@ static int walk(struct outline *o, const char *text, size_t size, size_t at, uin
 	while (!err && json_walk_next(&w)) {
 		uint64_t inner = object ? mix(path, json_hash(text + w.key, w.key_end - w.key)) : mix(path, '[');
 
-		err = add(o, object ? inner : mix(inner, json_hash(text + w.start, w.end - w.start)));
+		if (object)
+			err = add(o, inner & ~OUTLINE_TELLING);
+		else if (w.end - w.start < TELLING_SIZE)
+			err = add(o, mix(inner, json_hash(text + w.start, w.end - w.start)) & ~OUTLINE_TELLING);
+		else
+			err = add(o, mix(inner, json_hash(text + w.start, w.end - w.start)) | OUTLINE_TELLING);
 		if (!err)
 			err = walk(o, text, size, w.start, inner, depth + 1);
 	}

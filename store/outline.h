@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Set in the hashes of elements that are long enough to tell versions apart; not in those of member names. */
+#define OUTLINE_TELLING 1ull
+
 struct outline {
 	uint64_t *hashes;	/* in the document's order */
 	uint64_t *sorted;

@@ -170,7 +170,7 @@ int plain_same(struct store *s, uint64_t ino, struct plain *p)
 		return err ? err : memcmp(ours, p->bytes, p->size) == 0;
 	}
 	for (uint64_t at = 0; at < a.size; at += sizeof(ours)) {
-		size_t want = a.size - at < sizeof(ours) ? a.size - at : sizeof(ours), got, read;
+		size_t want = a.size - at < sizeof(ours) ? a.size - at : sizeof(ours), got, read = 0;
 
 		err = store_read(s, ino, at, ours, want, &got);
 		if (!err)

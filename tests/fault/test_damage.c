@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "db.h"
+#include "faultio.h"
 #include "record.h"
 #include "support.h"
 
@@ -333,10 +334,13 @@ static void use(const char *dir)
 
 static void copy_file(const char *from, const char *to)
 {
-	char command[700];
+	static char bytes[1 << 20];
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t n = read(in, bytes, sizeof(bytes));
 
-	snprintf(command, sizeof(command), "cp %s %s", from, to);
-	cr_assert_eq(system(command), 0);
+	cr_assert(n > 0 && n < (ssize_t)sizeof(bytes) && write(out, bytes, (size_t)n) == n);
+	close(in);
+	close(out);
 }
 
 Test(damage, every_record_in_turn)
@@ -346,6 +350,7 @@ Test(damage, every_record_in_turn)
 	size_t count;
 
 	random_seed("damage");
+	fault_skip_sync(work);
 	populate(dir);
 	count = all_records(dir, records, 300);
 	cr_assert_gt(count, 30);
@@ -378,6 +383,7 @@ Test(damage, every_record_in_turn)
 				memset(value + r->size, 'x', size - r->size);
 				break;
 			}
+			if(getenv("V"))fprintf(stderr,"%zu/%zu %c how %d\n",i,count,r->key.data[8],how);
 			copy_file(path, copy);
 			put_record(work, r, how == 5 ? NULL : value, size);
 			use(work);

@@ -279,7 +279,7 @@ static const struct script scripts[] = {
 	{ "4: an event loop keeps both", "A:r10 A:o1 1:s11/10@10T A:r12 A:o1 1=12T,11W" },
 	{ "4: unknown processes are one with an event loop", "?:r10 ?:r11 ?:o1 1=11,10 1:s12/11@10 ?:o1 1=10+12W,11" },
 	{ "6: two coroutines that read the same hold two", "A:r10 A:r10 A:o1 A:o2 1:s11/10@10T 2=11WL,10T 2:s12/11@10T A:o3 3=10+12W" },
-	{ "6: three on three threads of a pool", "A:r10 A2:r10 A3:r10 A:o1 A2:o2 A3:o3 1:s11/10@10T 2:s12/11@10T 3=10+12WL,11WL,10T 3:s13/12@10T A:o1 1=10+13W" },
+	{ "6: three on three threads of a pool", "A:r10 A2:r10 A3:r10 A:o1 A2:o2 A3:o3 1:s11/10@10T 2:s12/11@10T 3=10+12WL,11WL,10 3:s13/12@10 A:o1 1=10+13W" },
 	{ "6: one candidate, the thread's own ticket is used up", "A:r10 A2:r10 A2:o1 1=10T 1:s11/10@10T A:o2 2=11W,10T" },
 	{ "6: the ticket goes, not the document like it", "A:r10 A:o1 1:s11/10@10T A:r11 A:o1 1=11TW 1:s12/11@11TW A:o1 1=12W" },
 	{ "7: saves of one list in memory, closed in the wrong order", "A:o9 9:s10/9@ A:o1 A:o2 2:s11/10@10W 1=11WL,10W 1:s11/11@10W A:o3 3=11W" },
