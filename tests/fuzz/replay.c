@@ -5,7 +5,6 @@
  *
  * Fails when there is no file to run.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
