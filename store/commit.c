@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db_file.h"
 #include "history.h"
 #include "inside.h"
 #include "tree.h"
@@ -157,14 +158,51 @@ static int run_together(struct commit *c, struct job **jobs)
 	return 0;
 }
 
+static int touch_superblock(struct store *s)
+{
+	struct key key = key_plain(0, REC_SUPER);
+	struct rec_super super;
+	struct db_txn *txn;
+	int err = db_durable_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = record_get(txn, &key, &super, sizeof(super), NULL);
+	if (!err)
+		err = record_put(txn, &key, &super, sizeof(super));
+	if (!err)
+		return db_durable_commit(txn);
+	db_durable_abort(txn);
+	return err;
+}
+
+/*
+ * On a full disk: takes memory along, which may hold removals, into the room that was set aside. What a transaction frees can be used
+ * by the second one after it, hence two.
+ */
+static bool make_room(struct store *s)
+{
+	int err;
+
+	db_file_use_spare(s->directory);
+	err = touch_superblock(s);
+	if (!err)
+		err = touch_superblock(s);
+	db_file_keep_spare(s->directory);
+	return !err;
+}
+
 /* One that fails must not fail its neighbours (P1): after a failed group each is tried alone. */
 static int run_group(struct commit *c, struct job *jobs)
 {
 	bool alone = !jobs || !jobs->next;
 	struct job *next;
 	int err = run_together(c, &jobs), first = err;
+	bool room = err == -ENOSPC && make_room(c->store);
 
-	if (err && !alone && err != -EIO) {
+	if (room && !jobs)
+		return 0;
+	if (room || (err && !alone && err != -EIO)) {
 		for (; jobs; jobs = next) {
 			next = jobs->next;
 			jobs->next = NULL;

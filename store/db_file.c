@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define SPARE (256 << 10)
 #define READER_TABLE 36864	/* 64 bytes for each of MAX_READERS, and its head, in whole pages */
 
 static int join(char path[PATH_MAX], const char *dir, const char *name)
@@ -129,6 +130,31 @@ int db_file_reserve(const char *dir)
 	err = -posix_fallocate(fd, 0, READER_TABLE);
 	close(fd);
 	return err == -EOPNOTSUPP || err == -EINVAL ? 0 : err;
+}
+
+void db_file_keep_spare(const char *dir)
+{
+	char path[PATH_MAX];
+	int fd, err = -1;
+
+	if (join(path, dir, "spare"))
+		return;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	for (off_t size = SPARE; err && size >= SPARE / 8; size /= 2)
+		err = posix_fallocate(fd, 0, size);
+	close(fd);
+	if (err)
+		unlink(path);
+}
+
+void db_file_use_spare(const char *dir)
+{
+	char path[PATH_MAX];
+
+	if (!join(path, dir, "spare"))
+		unlink(path);
 }
 
 bool db_file_disk_full(const char *dir)

@@ -29,6 +29,10 @@ int db_file_install(const char *dir, char *fresh, int err);
  */
 int db_file_reserve(const char *dir);
 
+/* Sets room aside, as far as there is any, and gives it back to the disk: so that on a full one what removes can be written. */
+void db_file_keep_spare(const char *dir);
+void db_file_use_spare(const char *dir);
+
 /* Whether the disk has hardly any room left. */
 bool db_file_disk_full(const char *dir);
 

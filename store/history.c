@@ -92,6 +92,10 @@ static int load_current(struct apply *a)
 			a->current->frame->edition = a->head.version;
 			err = frame_put(a->txn, &frame, a->current->frame);
 		}
+		a->head.kind = DOC_EMPTY;
+		a->head.size = a->head.count = 0;
+		if (!err)
+			err = record_put(a->txn, &key, &a->head, sizeof(a->head));
 	} else if (!err) {
 		a->current = a->h->recent(a->h->arg, a->target.ino, a->head.version);
 		if (!a->current)

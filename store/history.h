@@ -5,8 +5,8 @@
  *  1. The messages of the newest version are the 'M' records in order of position; nothing else is there, but what an
  *     unlinked document leaves behind.
  *  2. A message that version v removed is a 'D' record under v; its bytes before a restyle likewise, marked so.
- *  3. A position is given once to a message and never to another; a new one is above all others, below the first, or
- *     between two neighbours.
+ *  3. A position has one message at a time; a new one is above all others, below the first, or between two neighbours, where
+ *     one that has gone may have been. A message is named by its position and the version that brought it.
  *  4. Every version above the first is one transaction's work.
  */
 #ifndef STORE_HISTORY_H

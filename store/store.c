@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "db_file.h"
 #include "history.h"
 #include "inside.h"
 #include "tree.h"
@@ -143,6 +144,8 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		s->directory = realpath(path, real) ? strdup(real) : strdup(path);
 		err = s->directory ? 0 : -ENOMEM;
 	}
+	if (!err && !s->read_only)
+		db_file_keep_spare(s->directory);
 	if (!err)
 		err = commit_new(s, &s->commit);
 	if (!err && !s->read_only && db_alone(s->db))
@@ -467,8 +470,9 @@ static int append_change(struct store_view *v, struct db_txn *txn, uint64_t vers
 		}
 	}
 	*ret = (struct store_change){ .version = version, .added = added };
+	/* Each version has an entry or brought a message. */
 	if (!some)
-		return 0;
+		return -EUCLEAN;
 	err = view_record(txn, v, some, &rec, &bytes);
 	if (!err) {
 		ret->time = time_unpack(rec.time);

@@ -167,6 +167,12 @@ static int copy_document(struct db_txn *txn, uint64_t from, uint64_t to)
 	head.creator = 0;
 	key = key_plain(to, REC_HEAD);
 	err = record_put(txn, &key, &head, sizeof(head));
+	if (!err) {
+		struct rec_change c = { .time = head.mtime, .added = head.count };
+
+		key = key_number(to, REC_CHANGE, 1);
+		err = record_put(txn, &key, &c, sizeof(c));
+	}
 	return err ? err : copy_messages(txn, from, to);
 }
 

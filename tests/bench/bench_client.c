@@ -4,7 +4,7 @@
  *
  *	bench_client save DIR WRITERS SAVES [shared] [rename] [fsync]	each writer in its session DIR/s<writer>.json, or all in s0.json
  *	bench_client tail FILE TIMES					open, read the last 4 KiB, close
- *	bench_client cost FILE SAVES PID				what a save costs daemon PID and its client beside moving bytes
+ *	bench_client cost FILE FILE SAVES PID				what saves cost daemon PID and their client beside moving bytes
  *	bench_client hold DIR WRITERS [shared]				writes, says "held", waits for a line of input, closes
  */
 #include "bench.h"
@@ -165,52 +165,93 @@ static double cpu_of(clockid_t clock)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Moving a long session through the kernel leaves the processor's caches cold; so that a short one has no advantage by it, both do this. */
+static void cool(void)
+{
+	static volatile char other[96 << 20];
+
+	for (size_t i = 0; i < sizeof(other); i += 64)
+		other[i]++;
+}
+
 /*
  * The requests of a save but its READs and WRITEs: open (OPEN, GETATTR) and close (FLUSH, RELEASE), in time of the client and CPU of
  * the daemon. RELEASE is answered to nobody: it is waited for.
  */
-static void cost(const char *path, size_t saves, pid_t pid)
+struct cost {
+	double *open, *flush, *cpu, *move, *move_cpu;
+};
+
+static struct cost cost_new(size_t saves)
 {
-	double *times = calloc(saves * 5, sizeof(*times)), *open_time = times, *close_time = times + saves, *cpu = times + 2 * saves,
-	       *move = times + 3 * saves, *move_cpu = times + 4 * saves;
+	double *times = calloc(saves * 5, sizeof(*times));
+
+	if (!times || !saves)
+		die("no saves, or no memory for them");
+	return (struct cost){ times, times + saves, times + 2 * saves, times + 3 * saves, times + 4 * saves };
+}
+
+static void cost_save(const char *path, struct document *d, clockid_t clock, struct cost *to, size_t i)
+{
 	struct timespec rest = { .tv_nsec = 3000000 };
-	struct document d = { 0 };
+	double t[3], c[4];
+	int fd;
+
+	read_document(path, d);
+	add_message(path, d, 0, i);
+	cool();
+	nanosleep(&rest, NULL);
+	c[0] = cpu_of(clock);
+	t[0] = now();
+	fd = open_new(path);
+	t[1] = now();
+	c[1] = cpu_of(clock);
+	write_document(path, fd, d);
+	to->move[i] = now() - t[1];
+	c[2] = cpu_of(clock);
+	cool();
+	t[2] = now();
+	if (close(fd))
+		die("%s: close: %s", path, strerror(errno));
+	to->flush[i] = now() - t[2];
+	nanosleep(&rest, NULL);
+	c[3] = cpu_of(clock);
+	to->open[i] = t[1] - t[0];
+	to->move_cpu[i] = c[2] - c[1];
+	to->cpu[i] = c[1] - c[0] + c[3] - c[2];
+}
+
+static void cost_print(const struct cost *c, size_t saves)
+{
+	const char *names[] = { "open", "flush", "cpu", "move", "move_cpu" };
+	double *times[] = { c->open, c->flush, c->cpu, c->move, c->move_cpu };
+
+	for (size_t i = 0; i < 5; i++) {
+		qsort(times[i], saves, sizeof(double), run_compare);
+		printf("%s\"%s\":%.9f", i ? "," : "{", names[i], times[i][saves / 2]);
+	}
+	printf("}");
+	free(c->open);
+}
+
+/* Save by save in turns, so that what else runs disturbs both alike. */
+static void cost(char **paths, size_t saves, pid_t pid)
+{
+	struct document d[2] = { { 0 }, { 0 } };
+	struct cost c[2] = { cost_new(saves), cost_new(saves) };
 	clockid_t clock;
 
-	if (!times || !saves || clock_getcpuclockid(pid, &clock))
+	if (clock_getcpuclockid(pid, &clock))
 		die("process %d has no clock", (int)pid);
-	for (size_t i = 0; i < saves; i++) {
-		double t[4], c[4];
-		int fd;
-
-		read_document(path, &d);
-		add_message(path, &d, 0, i);
-		nanosleep(&rest, NULL);
-		c[0] = cpu_of(clock);
-		t[0] = now();
-		fd = open_new(path);
-		t[1] = now();
-		c[1] = cpu_of(clock);
-		write_document(path, fd, &d);
-		t[2] = now();
-		c[2] = cpu_of(clock);
-		if (close(fd))
-			die("%s: close: %s", path, strerror(errno));
-		t[3] = now();
-		nanosleep(&rest, NULL);
-		c[3] = cpu_of(clock);
-		open_time[i] = t[1] - t[0];
-		move[i] = t[2] - t[1];
-		close_time[i] = t[3] - t[2];
-		cpu[i] = c[1] - c[0] + c[3] - c[2];
-		move_cpu[i] = c[2] - c[1];
-	}
-	for (size_t i = 0; i < 5; i++)
-		qsort(times + i * saves, saves, sizeof(double), run_compare);
-	printf("{\"open\":%.9f,\"flush\":%.9f,\"cpu\":%.9f,\"move\":%.9f,\"move_cpu\":%.9f}\n", open_time[saves / 2], close_time[saves / 2],
-	       cpu[saves / 2], move[saves / 2], move_cpu[saves / 2]);
-	free(times);
-	free(d.text);
+	for (size_t i = 0; i < 2 * saves; i++)
+		cost_save(paths[i % 2], &d[i % 2], clock, &c[i % 2], i / 2);
+	printf("[");
+	cost_print(&c[0], saves);
+	printf(",");
+	cost_print(&c[1], saves);
+	printf("]\n");
+	free(d[0].text);
+	free(d[1].text);
 }
 
 static void hold(const struct job *job, size_t writers)
@@ -275,8 +316,8 @@ int main(int argc, char **argv)
 		run(number(argv[3]), number(argv[4]), false, work_save, &job);
 	else if (strcmp(argv[1], "tail") == 0)
 		run(1, number(argv[3]), false, work_tail, &job);
-	else if (strcmp(argv[1], "cost") == 0 && argc == 5)
-		cost(job.dir, number(argv[3]), (pid_t)number(argv[4]));
+	else if (strcmp(argv[1], "cost") == 0 && argc == 6)
+		cost(argv + 2, number(argv[4]), (pid_t)number(argv[5]));
 	else if (strcmp(argv[1], "hold") == 0)
 		hold(&job, number(argv[3]));
 	else

@@ -2,6 +2,7 @@
 Who wrote what, and what became of it. A message's text begins with "<writer>:<number>;", so that what was acknowledged
 can be found again in any document.
 """
+import contextlib
 import json
 import os
 import re
@@ -92,8 +93,10 @@ class Readers:
 		return self
 
 	def __exit__(self, kind, value, trace):
-		os.close(self.stop_writer)
+		with contextlib.suppress(BrokenPipeError):		# when all have given up
+			os.write(self.stop_writer, b"x" * self.processes)	# closing it would not do: writers may have inherited it
 		results = [child.result() for child in self.children]
+		os.close(self.stop_writer)
 		if kind is not None:
 			return
 		self.reads = sum(reads for reads, _ in results)
@@ -109,8 +112,8 @@ class Readers:
 			for path in self.paths:
 				reads += self.one(path, seen, wrong)
 			try:
-				if os.read(self.stop_reader, 1) == b"":
-					break
+				os.read(self.stop_reader, 1)
+				break
 			except BlockingIOError:
 				pass
 			time.sleep(self.pause)

@@ -158,7 +158,7 @@ static void check_after(const char *dir, unsigned delay, const char *what, unsig
 
 	must_save(&save, "after the crash");
 	text_free(t);
-	store_close(s);
+	must_close(s);
 }
 
 static void crash_everywhere(unsigned delay, enum fault fault, const char *what)
@@ -274,7 +274,7 @@ Test(crash, while_the_store_is_made)
 			struct store_save save = save_text(s, "a.json", (struct text){ again, 3 }, NULL, 0);
 
 			must_save(&save, "in a store made again");
-			store_close(s);
+			must_close(s);
 			free(dir);
 			dir_remove(top);
 		}

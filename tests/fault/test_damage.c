@@ -383,7 +383,6 @@ Test(damage, every_record_in_turn)
 				memset(value + r->size, 'x', size - r->size);
 				break;
 			}
-			if(getenv("V"))fprintf(stderr,"%zu/%zu %c how %d\n",i,count,r->key.data[8],how);
 			copy_file(path, copy);
 			put_record(work, r, how == 5 ? NULL : value, size);
 			use(work);

@@ -182,11 +182,11 @@ static bool try_fault(const struct entry_point *p, size_t fault, unsigned at, un
 	cr_assert_eq(store_sync(s), 0, "%s", where);
 	cr_assert(content_is("c.json", "[7]"), "%s", where);
 	cr_assert(state_is(done ? &p->after : &before), "%s: changed afterwards", where);
-	store_close(s);
+	must_close(s);
 	s = must_open(dir, 0);
 	cr_assert(content_is("c.json", "[7]"), "%s, opened again", where);
 	cr_assert(state_is(done ? &p->after : &before), "%s: another state when opened again", where);
-	store_close(s);
+	must_close(s);
 	fault_skip_sync(NULL);
 	dir_remove(dir);
 	return hit;
@@ -216,10 +216,13 @@ Test(errors, a_disk_that_is_broken_for_a_while)
 		char *dir = dir_make(), name[32];
 		struct store_stats stats;
 		struct store_attr a;
+		uint64_t numbers[5];
 		int shown = 0;
 
 		fault_skip_sync(dir);
 		prepare(dir, 0);
+		for (int i = 0; i < 5; i++)
+			cr_assert_eq(store_new_ino(s, &numbers[i]), 0);
 		for (int i = 0; i < 5; i++) {
 			int err;
 
@@ -230,7 +233,7 @@ Test(errors, a_disk_that_is_broken_for_a_while)
 			}
 			/* Seen by others at once, small as it is; on disk later. */
 			snprintf(name, sizeof(name), "small %d", i);
-			err = store_create(s, STORE_ROOT, name, 1000000 + i, S_IFREG | 0600, 0, 0, NULL, &a);
+			err = store_create(s, STORE_ROOT, name, numbers[i], S_IFREG | 0600, 0, 0, NULL, &a);
 			cr_assert(err == 0 || err == -EIO, "kind %zu: create: %d", k, err);
 			cr_assert(err || store_sync(s) != 0, "kind %zu: on disk, it says", k);
 			fault_disarm();
@@ -242,7 +245,7 @@ Test(errors, a_disk_that_is_broken_for_a_while)
 		cr_assert_eq(do_append(), 0);
 		cr_assert_eq(store_stats(s, false, &stats), 0);
 		cr_assert_eq(stats.pending_bytes, 0);
-		store_close(s);
+		must_close(s);
 		s = must_open(dir, 0);
 		cr_assert(content_is("a.json", "[1,2,3]"));
 		for (int i = 0; i < 5; i++) {
@@ -250,7 +253,7 @@ Test(errors, a_disk_that_is_broken_for_a_while)
 			shown -= store_lookup(s, STORE_ROOT, name, &a) == 0;
 		}
 		cr_assert_eq(shown, 0, "kind %zu: what was shown is not on disk", k);
-		store_close(s);
+		must_close(s);
 		fault_skip_sync(NULL);
 		dir_remove(dir);
 	}

@@ -149,6 +149,7 @@ class Child:
 		status = 1
 		try:
 			signal.signal(signal.SIGTERM, signal.SIG_DFL)
+			libc.prctl(1, signal.SIGKILL)		# no child outlives the script
 			faulthandler.cancel_dump_traceback_later()
 			os.close(self.reader)
 			try:

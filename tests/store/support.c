@@ -165,6 +165,21 @@ struct store *must_open(const char *dir, unsigned delay_ms)
 	return s;
 }
 
+static void tell(void *arg, const char *text)
+{
+	fprintf(stderr, "%s\n", text);
+}
+
+void must_close(struct store *s)
+{
+	uint64_t problems;
+	int err = store_verify(s, tell, NULL, NULL, &problems);
+
+	cr_assert_eq(err, 0, "store_verify: %d", err);
+	cr_assert_eq(problems, 0, "%llu problems", (unsigned long long)problems);
+	store_close(s);
+}
+
 struct text read_view(struct store_view *v)
 {
 	struct text t = { malloc(store_view_size(v) + 2), 0 };

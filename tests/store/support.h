@@ -40,6 +40,9 @@ void names_free(char **names);
 /* Opens the store in `dir`, making it if need be. */
 struct store *must_open(const char *dir, unsigned delay_ms);
 
+/* Checks every invariant of the format, and closes. */
+void must_close(struct store *s);
+
 /* Runs what follows with saves on disk at once, and with saves delayed. */
 #define EACH_MODE(delay) for (unsigned _mode = 0, delay; _mode < 2 && (delay = _mode * 20, true); _mode++)
 

@@ -469,7 +469,7 @@ static void check_everything(void)
 
 static void open_again(const char *dir)
 {
-	store_close(s);
+	must_close(s);
 	s = must_open(dir, 0);
 	/* What was unlinked and kept goes with the process. */
 	for (struct node *n = nodes; n < nodes + NODES_MAX; n++) {
@@ -504,7 +504,7 @@ Test(files, random_operations)
 				check_everything();
 			}
 		}
-		store_close(s);
+		must_close(s);
 		for (struct node *n = nodes; n < nodes + NODES_MAX; n++)
 			drop_node(n);
 		dir_remove(dir);
@@ -563,7 +563,7 @@ Test(files, cookies_stay_while_names_come_and_go)
 		}
 	}
 	cr_assert(stays > COUNT / 5 && stays < COUNT * 4 / 5, "%zu of %d names above the middle", stays, COUNT);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -596,7 +596,7 @@ Test(files, sparse_files)
 	cr_assert_lt(after.pending_bytes, 1 << 20, "%lu bytes of memory for a removal", after.pending_bytes);
 	cr_assert_eq(store_write(s, a.ino, 0, "x", 1), -ENOENT);
 	cr_assert_eq(store_sync(s), 0);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -640,6 +640,6 @@ Test(files, names_and_paths)
 	cr_assert_eq(store_getattr(s, 999, &a), -ENOENT);
 	cr_assert(store_is_document_name("a.json") && !store_is_document_name(".json") && !store_is_document_name("a.jsonl") &&
 		  !store_is_document_name("a.json.tmp"));
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }

@@ -53,10 +53,10 @@ Test(history, documents_as_first_save)
 				text_free(got);
 				text_free(t);
 			}
-			store_close(s);
+			must_close(s);
 			s = must_open(dir, delay);
 		}
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 	names_free(names);
@@ -109,7 +109,7 @@ Test(history, documents_rewrite_each_other)
 		struct store *s = must_open(dir, delay);
 
 		rewrite_all(s, names, delay ? 1 : 8);
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 	names_free(names);
@@ -346,14 +346,14 @@ static void one_writer(unsigned delay, unsigned rounds)
 			if (!absent[v])
 				check_version(s, ino, v, texts[v], "old version");
 		}
-		store_close(s);
+		must_close(s);
 		s = must_open(dir, delay);
 	}
 	for (uint64_t v = 1; v <= version; v++)
 		text_free(texts[v]);
 	while (d.count)
 		take_out(&d, d.count - 1);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -412,7 +412,7 @@ Test(history, restyle_keeps_identity)
 			cr_assert_gt(o.time.tv_sec, 1600000000);
 		}
 		store_view_unref(v);
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }
@@ -476,7 +476,7 @@ Test(history, insertions_at_one_place)
 			check_version(s, ino, i + 1, texts[i], places[place]);
 			text_free(texts[i]);
 		}
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }
@@ -551,42 +551,80 @@ Test(history, log_tells_each_version)
 		cr_assert_eq(store_log(s, ino, stop_at_two, &count), 42);
 		cr_assert_eq(store_log(s, 9999, stop_at_two, &count), -ENOENT);
 		cr_assert_eq(store_undo(s, ino, 99, &version), -ENOENT);
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }
 
-/* target -> target.bak; new -> target; unlink target.bak (rule 13). */
+/* target -> target.bak; new -> target; unlink target.bak: the lineage belongs to the name (rule 13). */
+static const struct {
+	const char *first, *meanwhile, *written, *result;
+} renames[] = {
+	{ "[1,2]", NULL, "[1,2,3]", "[1,2,3]" },
+	{ "[1,2]", "[1,2,9]", "[1,2,3]", "[1,2,9,3]" },
+	{ "{\"a\":1}", NULL, "{\"a\":2}", "{\"a\":2}" },
+	{ "{\"a\":1}", "{\"a\":1,\"b\":1}", "{\"a\":2}", "{\"a\":2,\"b\":1}" },
+};
+
+static void check_name(struct store *s, const char *name, const char *text, const char *what)
+{
+	struct text want = { (char *)text, strlen(text) }, got = read_name(s, name);
+
+	check_text(got, want, what, name);
+	text_free(got);
+}
+
 Test(history, a_name_keeps_what_is_saved_under_it)
 {
 	EACH_MODE(delay) {
 		char *dir = dir_make();
 		struct store *s = must_open(dir, delay);
-		struct text first = { "[1,2]", 5 }, second = { "[1,2,3]", 7 }, got;
-		struct store_save save = save_text(s, "a.json", first, NULL, 0);
-		struct store_base base = base_at(save.saved_ino, 1);
-		struct store_attr a;
-		uint64_t ino, version;
 
-		must_save(&save, "first");
-		cr_assert_eq(store_rename(s, STORE_ROOT, "a.json", STORE_ROOT, "a.json.bak", 0, false), 0);
-		cr_assert_eq(store_former(s, STORE_ROOT, "a.json", &ino, &version), 0);
-		cr_assert_eq(ino, save.saved_ino);
-		cr_assert_eq(version, 1);
-		save = save_text(s, "a.json", second, &base, 0);
-		must_save(&save, "second");
-		got = read_name(s, "a.json");
-		check_text(got, second, "all that was written", "P4");
-		text_free(got);
-		got = read_name(s, "a.json.bak");
-		check_text(got, first, "renamed away", "P4");
-		text_free(got);
-		cr_assert_eq(store_unlink(s, STORE_ROOT, "a.json.bak", false, &a), 0);
-		cr_assert_eq(a.ino, base.ino);
-		got = read_name(s, "a.json");
-		check_text(got, second, "after the unlink", "P4");
-		text_free(got);
-		store_close(s);
+		for (size_t i = 0; i < sizeof(renames) / sizeof(renames[0]); i++) {
+			struct text first = { (char *)renames[i].first, strlen(renames[i].first) };
+			struct text written = { (char *)renames[i].written, strlen(renames[i].written) };
+			struct text meanwhile = { (char *)renames[i].meanwhile, renames[i].meanwhile ? strlen(renames[i].meanwhile) : 0 };
+			const char *before = meanwhile.data ? meanwhile.data : first.data;
+			struct store_save save;
+			struct store_base base;
+			struct store_view *v;
+			uint64_t ino, version;
+			char name[16], bak[16];
+			struct store_attr a;
+			int count = 0;
+
+			snprintf(name, sizeof(name), "%zu.json", i);
+			snprintf(bak, sizeof(bak), "%zu.json.bak", i);
+			save = save_text(s, name, first, NULL, 0);
+			must_save(&save, "first");
+			base = base_at(save.saved_ino, save.version);
+			if (meanwhile.data) {
+				save = save_text(s, name, meanwhile, &base, 0);
+				must_save(&save, "meanwhile");
+			}
+			cr_assert_eq(store_view_open(s, base.ino, 0, &v), 0);
+			cr_assert_eq(store_rename(s, STORE_ROOT, name, STORE_ROOT, bak, 0, false), 0);
+			cr_assert_eq(store_former(s, STORE_ROOT, name, &ino, &version), 0);
+			cr_assert_eq(ino, base.ino);
+			save = save_text(s, name, written, &base, 0);
+			must_save(&save, "written");
+			cr_assert_eq(save.saved_ino, base.ino, "the name's document is another one");
+			check_name(s, name, renames[i].result, "P2, P4");
+			check_name(s, bak, before, "renamed away");
+			cr_assert_eq(store_lookup(s, STORE_ROOT, bak, &a), 0);
+			cr_assert_neq(a.ino, base.ino);
+			cr_assert_eq(store_log(s, a.ino, stop_at_two, &count), 0);
+			check_version(s, base.ino, 1, first, name);
+			cr_assert_eq(store_unlink(s, STORE_ROOT, bak, false, NULL), 0);
+			check_name(s, name, renames[i].result, "after the unlink");
+			/* A view from before is what it was. */
+			struct text want = { (char *)before, strlen(before) }, got = read_view(v);
+
+			check_text(got, want, "P3", name);
+			text_free(got);
+			store_view_unref(v);
+		}
+		must_close(s);
 		dir_remove(dir);
 	}
 }
@@ -608,7 +646,7 @@ Test(history, undo_of_a_name_that_is_taken)
 	got = read_name(s, "a.json");
 	check_text(got, two, "the other file", "undo");
 	text_free(got);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -635,7 +673,7 @@ Test(history, late_save_of_an_unlinked_file)
 			cr_assert_eq(store_lookup(s, STORE_ROOT, "a.json", &a), -ENOENT);
 		}
 		check_version(s, base.ino, 2, two, "before it went");
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }
@@ -657,12 +695,12 @@ Test(history, unlinked_scratch_becomes_a_document)
 		cr_assert_eq(store_save(s, &save), 0);
 		cr_assert_eq(save.saved_ino, a.ino);
 		cr_assert_eq(store_forget(s, a.ino), 0);
-		store_close(s);
+		must_close(s);
 		s = must_open(dir, delay);
 		got = read_name(s, "a.json");
 		check_text(got, t, "opened again", "a.json");
 		text_free(got);
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }

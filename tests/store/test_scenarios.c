@@ -264,7 +264,7 @@ Test(history, scenarios)
 
 		for (size_t i = 0; i < 2 * sizeof(scenarios) / sizeof(scenarios[0]); i++)
 			play(s, &scenarios[i / 2], i % 2);
-		store_close(s);
+		must_close(s);
 		dir_remove(dir);
 	}
 }

@@ -218,7 +218,7 @@ static const struct row table[] = {
 	{ DOCUMENT, 'M', 2, COPY, 7, 100, "it is no document" },
 	{ DOCUMENT, 'D', 0, SET, MESSAGE(edition), 60, "died in version" },
 	{ DOCUMENT, 'D', 0, SET, MESSAGE(hash), 1, "the hash of the message" },
-	{ DOCUMENT, 'D', 0, SET, MESSAGE(flags), 0, "was given to one that was removed" },
+	{ DOCUMENT, 'D', 0, SET, MESSAGE(flags), 0, "had two messages at once" },
 	{ DOCUMENT, 'D', 0, RENAME, 16, 60, "died in version" },
 	{ DOCUMENT, 'V', 0, CUT, 5, 0, "a log entry is damaged" },
 	{ DOCUMENT, 'V', 0, RENAME, 16, 60, "the log tells of version" },

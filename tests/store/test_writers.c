@@ -218,10 +218,10 @@ static void run_stale(unsigned delay, int rounds)
 		store_view_unref(view);
 		check_there(s, "after a round");
 	}
-	store_close(s);
+	must_close(s);
 	s = must_open(dir, delay);
 	check_there(s, "after opening again");
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -320,7 +320,7 @@ static void run_coroutines(unsigned delay, int rounds)
 		written.flags = STORE_BASE_WRITTEN;
 		written.order = save.version * 2 + 1;
 	}
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -378,7 +378,7 @@ Test(writers, saves_at_once_share_commits)
 
 	cr_assert_eq(store_lookup(s, STORE_ROOT, "0.json", &a), 0);
 	cr_assert_eq(a.messages, AT_ONCE / 2 + 1);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }
 
@@ -434,6 +434,6 @@ Test(writers, one_that_fails_does_not_fail_its_neighbours)
 	cr_assert_eq(bad[0].error, -ENAMETOOLONG);
 	cr_assert_eq(bad[1].error, -ENOENT);
 	cr_assert_eq(bad[2].error, -EINVAL);
-	store_close(s);
+	must_close(s);
 	dir_remove(dir);
 }

@@ -288,7 +288,7 @@ static const struct script scripts[] = {
 	{ "8: no candidate", "a:o1 1p= 1:s9/8@ 1=9W" },
 	{ "8: cat f | jq > t; mv t f", "a#5 b#5 a:r10 b:o1 a:x 1= 1p=10 1:s11/10@10 1p=11W" },
 	{ "8: the filter may open its output first", "a#5 b#5 b:o1 a:r10 1p=10" },
-	{ "8: jq f > t && mv t f: opened by the shell, then read", "a#5 a:o1 a:r10 1= 1p=10 1:s11/10@10 1p=11W" },
+	{ "8: jq f > t && mv t f: opened by the shell, then read", "a#5 a:o1 a:r10 1=10 1p=10 1:s11/10@10 1p=11W" },
 	{ "8: used up", "a#5 b#5 c#5 a:r10 b:o1 1:s11/10@10 c:o2 2p=" },
 	{ "8: a slow filter", "a#5 b#5 a:r10 a:x b:o1 +500s c:r1.g d:r1.g e:r1.g +90s 1p=10" },
 	{ "8: only without another", "a#5 b#5 a:r10 b:r9 b:o1 1p=9T" },
