@@ -38,7 +38,7 @@ static void visit_own(struct handle *h, void *arg)
 {
 	struct own *o = arg;
 
-	if (h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
+	if (!o->who->known || h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
 		return;
 	o->unread |= atomic_load(&h->unread);
 	if (o->view == HANDLE_NONE)

@@ -45,6 +45,7 @@ struct handle {
 	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
 	bool has_draft, dirty;
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
+	bool flushed;			/* some flush came: without one the opener was killed before it had the descriptor */
 	bool dying;			/* the last flush came from a process that is being killed */
 	bool settled;			/* a flush said how the draft fared, and it has not changed since */
 	bool created;			/* the file is this handle's */

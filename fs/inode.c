@@ -162,11 +162,22 @@ bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid
 
 	pthread_mutex_lock(&t->lock);
 	i = embryo(t, parent, name);
-	found = i && (!creator || i->creator == creator);
+	found = i && (!creator || !i->creator || i->creator == creator);
 	if (found)
 		embryo_attr(i, ret);
 	pthread_mutex_unlock(&t->lock);
 	return found;
+}
+
+void inodes_expose(struct inodes *t, uint64_t ino)
+{
+	struct inode *i;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	if (i)
+		i->creator = 0;
+	pthread_mutex_unlock(&t->lock);
 }
 
 bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret)

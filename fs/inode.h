@@ -30,7 +30,7 @@ struct inode {
 	uint64_t stored;	/* the inode it was committed as, when that is another; 0 */
 	bool unlinked;		/* its name is gone */
 	struct process unlinker;
-	pid_t creator;		/* embryo: the thread that made it */
+	pid_t creator;		/* embryo: the thread that made it, the only one to see it; 0: all do */
 	uint32_t mode, uid, gid;	/* embryo */
 	struct handle *handles;	/* open handles of a document, the latest first */
 };
@@ -58,8 +58,10 @@ int inodes_open_embryo(struct inodes *t, uint64_t ino, uint64_t parent, const ch
 /* True when this was the last holder; `keep` then tells that the file was unlinked meanwhile. */
 bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked);
 
-/* The embryo of that name if `creator` made it (0: whoever), with its attributes. False: none. */
+/* The embryo of that name if `creator` sees it (0: whoever), with its attributes. False: none. */
 bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret);
+/* O_EXCL has told of the embryo: from now on everybody sees it, as an empty file. */
+void inodes_expose(struct inodes *t, uint64_t ino);
 bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret);
 /* Sets mode or owner of an embryo (STORE_SET_*). False: it is none. */
 bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask);

@@ -157,8 +157,10 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 		err = -ENAMETOOLONG;
 	if (err)
 		return err;
-	if ((fi->flags & O_EXCL) && inodes_find_embryo(m->inodes, parent, name, 0, a))
+	if ((fi->flags & O_EXCL) && inodes_find_embryo(m->inodes, parent, name, 0, a)) {
+		inodes_expose(m->inodes, a->ino);
 		return -EEXIST;
+	}
 	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
 	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent)
 		err = store_new_ino(m->store, &ino);
@@ -224,13 +226,16 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 		read_reply(req, h, size, offset);
 		return;
 	}
-	if (h->kind == HANDLE_BYTES) {
-		got = (uint64_t)offset < h->size ? h->size - offset : 0;
-		fuse_reply_buf(req, h->bytes + (got ? offset : 0), got < size ? got : size);
-		return;
-	}
 	buf = malloc(size);
-	err = buf ? store_read(m->store, ino, offset, buf, size, &got) : -ENOMEM;
+	err = buf ? 0 : -ENOMEM;
+	if (!err && h->kind == HANDLE_BYTES) {
+		got = (uint64_t)offset < h->size ? h->size - offset : 0;
+		if (got > size)
+			got = size;
+		memcpy(buf, h->bytes + (got ? offset : 0), got);
+	} else if (!err) {
+		err = store_read(m->store, ino, offset, buf, size, &got);
+	}
 	if (err)
 		fuse_reply_err(req, -err);
 	else

@@ -252,6 +252,7 @@ static void mount_release(struct mount *m)
 	processes_free(m->processes);
 	inodes_free(m->inodes);
 	shown_free(m->shown);
+	renamed_free(m->renamed);
 	store_close(m->store);
 }
 
@@ -273,6 +274,8 @@ static int mount_prepare(struct mount *m)
 		err = temps_new(&m->temps);
 	if (!err)
 		err = shown_new(&m->shown);
+	if (!err)
+		err = renamed_new(&m->renamed);
 	if (err)
 		complain("%s", store_strerror(err));
 	else if (m->options.import)

@@ -10,6 +10,7 @@
 #include "inode.h"
 #include "process.h"
 #include "store.h"
+#include "renamed.h"
 #include "shown.h"
 #include "temp.h"
 #include "ticket.h"
@@ -29,6 +30,7 @@ struct mount {
 	struct inodes *inodes;
 	struct temps *temps;
 	struct shown *shown;
+	struct renamed *renamed;
 	struct timespec started;
 	uid_t owner;
 	gid_t owner_group;

@@ -243,6 +243,8 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 	else if (exists)
 		inodes_unlinked(m->inodes, to.ino, who);
 	temps_forget(m->temps, from.ino);
+	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
+		renamed_add(m->renamed, from.ino, parent, name, who);
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
 	return 0;

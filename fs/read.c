@@ -54,6 +54,9 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	inodes_place(m->inodes, h->inode, &place);
 	if (!place.unlinked)
 		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
+	/* It was opened by the name it had, perhaps, and will be saved by that. */
+	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
+		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
 	/* A handle that is read before it is written is based on that read. */
 	if (handle_writes(h) && !h->has_draft) {
 		struct ticket_set *set;
@@ -67,6 +70,7 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	return 0;
 }
 
+/* Bytes of a draft, or of a file that is no document yet. Gives up the lock: the handle may be gone once the reply is out. */
 static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool from_draft)
 {
 	struct mount *m = mount_of(req);
@@ -78,12 +82,11 @@ static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t o
 		err = draft_read(&h->draft, offset, buf, size, &got);
 	else if (!err)
 		err = store_read(m->store, h->ino, offset, buf, size, &got);
-	if (err == -ENOENT)
-		err = 0;
-	if (err)
+	handle_unlock(h);
+	if (err && err != -ENOENT)
 		fuse_reply_err(req, -err);
 	else
-		fuse_reply_buf(req, buf, got);
+		fuse_reply_buf(req, buf, err ? 0 : got);
 	free(buf);
 }
 
@@ -103,7 +106,6 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 	handle_lock(h);
 	if (h->has_draft && h->dirty) {
 		reply_copy(req, h, size, offset, true);
-		handle_unlock(h);
 		return;
 	}
 	if (offset == 0 && h->ended) {
@@ -120,7 +122,6 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 	}
 	if (!h->view) {
 		reply_copy(req, h, size, offset, false);
-		handle_unlock(h);
 		return;
 	}
 	v = store_view_ref(h->view);

@@ -178,6 +178,7 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	bool foreign = who->known && h->writer.known && !same_process(who, &h->writer);
 	int err = 0;
 
+	h->flushed = true;
 	if (!sync && who->known)
 		h->dying = process_dying(who->tid);
 	/* What a process that did not write it closes is not finished by that (a child's inherited descriptors). */
@@ -227,7 +228,7 @@ void save_release(struct mount *m, struct handle *h)
 	int err;
 
 	handle_lock(h);
-	if (!h->has_draft || (!h->dirty && !h->created) || (h->truncated && h->dying) || (h->dying && !draft_size(&h->draft)))
+	if (!h->has_draft || (!h->dirty && !h->created) || ((h->dying || !h->flushed) && !draft_size(&h->draft)))
 		goto out;
 	err = prepare(m, h, &place, &save);
 	if (orphaned(h, &place))
@@ -335,6 +336,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		save.tail_size = d.tail_size;
 		if (!from->size)
 			save.flags |= STORE_SAVE_EMPTY;
+		if (renamed_by(m->renamed, parent, name, who))
+			save.flags |= STORE_SAVE_LINEAGE;
 		fill(&save, m, set, who);
 		err = store_save(m->store, &save);
 	}

@@ -657,6 +657,19 @@ static int run_update(struct db *db, struct db_txn *txn, int (*fn)(struct db_txn
 	return err;
 }
 
+/* Removals are small however many keys they have, and have more room than others. */
+static bool is_small(const struct db *db, const struct mem *change)
+{
+	bool removes = false;
+	size_t grows = 0;
+
+	for (const struct mem_node *n = change->first[0]; n; n = n->next[0]) {
+		removes = removes || n->removed;
+		grows += n->removed ? 0 : n->key_size + n->value_size;
+	}
+	return grows <= SMALL_CHANGE && (removes || db->mem.bytes <= PENDING_LIMIT / 64);
+}
+
 int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
 {
 	struct db_txn txn = { .db = db, .kind = UPDATE };
@@ -687,7 +700,7 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 			pthread_cond_wait(&db->settled, &db->update);
 	}
 	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
-	if (!err && db->last_error && (txn.local.bytes > SMALL_CHANGE || db->mem.bytes > PENDING_LIMIT / 64))
+	if (!err && db->last_error && !is_small(db, &txn.local))
 		err = db->last_error;
 	if (!err && txn.local.count) {
 		bool first;

@@ -119,6 +119,7 @@ int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *r
 {
 	struct rec_entry e;
 	struct rec_head head;
+	struct rec_attr a;
 	struct db_txn *txn;
 	struct key key;
 	int err = db_read_begin(s->db, &txn);
@@ -129,12 +130,14 @@ int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *r
 	if (!err) {
 		key = key_plain(e.ino, REC_HEAD);
 		err = record_get(txn, &key, &head, sizeof(head), NULL);
+		if (!err)
+			err = attr_get(txn, e.ino, &a, NULL);
 	}
 	db_read_end(txn);
 	if (err)
 		return err;
 	*ret_ino = e.ino;
-	*ret_version = head.version;
+	*ret_version = a.parent ? 0 : head.version;
 	return 0;
 }
 

@@ -194,29 +194,70 @@ static bool better(const struct written *w, const struct merge_candidate *a, con
 	return a->base->order > b->base->order;
 }
 
-static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest)
+static bool is_later(const struct merge_candidate *c)
+{
+	return (c->base->flags & STORE_BASE_LATER) != 0;
+}
+
+/*
+ * `later` asks of the documents that the process committed after the save's handle was opened. They count for who keeps his list in
+ * memory: a list that was written out when it held more than the document before the freeze did.
+ */
+static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
+		   bool later)
 {
 	const struct merge_candidate *c = &list[i];
+	bool in_memory = (c->base->flags & STORE_BASE_WRITTEN) != 0;
 
-	if (c->base->flags & STORE_BASE_LATER)
+	if (is_later(c) != later)
 		return false;
 	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
 		return false;
-	if (equal(c) && c->base->order != newest && count > 1)
+	if (!later && equal(c) && c->base->order != newest && count > 1)
 		return false;
 	for (size_t j = 0; j < count; j++) {
-		if (j != i && !(list[j].base->flags & STORE_BASE_LATER) && outdated(w, c, &list[j]))
+		if (j != i && (in_memory || !is_later(&list[j])) && outdated(w, c, &list[j]))
 			return false;
 	}
 	return true;
 }
 
+/* The best of those that are usable, and the latest. */
+static int best_of(const struct merge_candidate *list, size_t count, const struct written *w, bool own_thread, uint64_t newest, bool later,
+		   int *ret_latest)
+{
+	int best = MERGE_NONE;
+
+	*ret_latest = MERGE_NONE;
+	for (size_t i = 0; i < count; i++) {
+		if (!usable(list, count, i, w, own_thread, newest, later))
+			continue;
+		if (best < 0 || better(w, &list[i], &list[best]))
+			best = i;
+		if (*ret_latest < 0 || list[i].base->order > list[*ret_latest].base->order)
+			*ret_latest = i;
+	}
+	return best;
+}
+
+/* When each candidate is outdated by another: whichever loses least. */
+static int least_loss(const struct merge_candidate *list, size_t count, const struct written *w)
+{
+	int best = MERGE_NONE;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!is_later(&list[i]) && (best < 0 || better(w, &list[i], &list[best])))
+			best = i;
+	}
+	return best;
+}
+
 int merge_choose(const struct written *w, struct merge_candidate *list, size_t count, const struct store_view *current,
 		 unsigned flags, bool *ret_uncertain)
 {
-	bool own_thread = false, relaxed = false;
+	bool own_thread = false;
 	uint64_t newest = 0;
-	int best = MERGE_NONE, latest = MERGE_NONE;
+	int best, latest;
 
 	*ret_uncertain = false;
 	for (size_t i = 0; i < count; i++) {
@@ -224,7 +265,7 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 
 		if (!w->outline)
 			list[i].removed = count_removed(&list[i], current);
-		if (b->flags & STORE_BASE_LATER)
+		if (is_later(&list[i]))
 			continue;
 		if (b->order >= newest)
 			newest = b->order;
@@ -232,25 +273,17 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD) && !(b->flags & STORE_BASE_WRITTEN))
 			own_thread = true;
 	}
-again:
-	for (size_t i = 0; i < count; i++) {
-		if (relaxed ? (list[i].base->flags & STORE_BASE_LATER) != 0 : !usable(list, count, i, w, own_thread, newest))
-			continue;
-		if (best < 0 || better(w, &list[i], &list[best]))
-			best = i;
-		if (latest < 0 || list[i].base->order > list[latest].base->order)
-			latest = i;
-	}
-	if (best < 0 && !relaxed) {
-		relaxed = true;
-		goto again;
-	}
+	best = best_of(list, count, w, own_thread, newest, false, &latest);
 	if (best < 0 || (list[best].base->flags & STORE_BASE_WRITTEN)) {
 		for (size_t i = 0; i < count; i++) {
-			if ((list[i].base->flags & STORE_BASE_LATER) && !list[i].diff.added)
+			if (is_later(&list[i]) && !list[i].diff.added)
 				return MERGE_STALE;
 		}
 	}
+	if (best < 0)
+		best = best_of(list, count, w, own_thread, newest, true, &latest);
+	if (best < 0)
+		best = least_loss(list, count, w);
 	if (best >= 0 && latest >= 0 && (flags & STORE_SAVE_EVENTS) && list[latest].removed > list[best].removed) {
 		*ret_uncertain = true;
 		if (flags & STORE_SAVE_EDIT)

@@ -92,7 +92,7 @@ int store_resolve(struct store *s, const char *path, struct store_attr *ret);
 int store_path(struct store *s, uint64_t ino, char *buf, size_t size);
 
 /*
- * The document that had this name and was unlinked or renamed away: its inode and its newest version.
+ * The document that had this name and was unlinked or renamed away: its inode, and its newest version, or 0 when it goes by another name.
  * -ENOENT when there was none. A document saved under the name later continues that inode (merge-rules 13).
  */
 int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *ret_ino, uint64_t *ret_version);
@@ -210,6 +210,7 @@ struct store_base {
 #define STORE_SAVE_RAW 8u	/* when it is no JSON and the name is free or not a document, keep it as it is (import, rename) */
 #define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message to what is there (historyctl append) */
 #define STORE_SAVE_EDIT 32u	/* merge-rules 15 with -o merge=edit */
+#define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
 #define STORE_SAVE_EVENTS 64u	/* the writer runs an event loop: rule 15's ambiguity can arise */
 
 #define STORE_SAVED_MERGED 1u	/* others had committed in between */

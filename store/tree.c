@@ -53,7 +53,7 @@ static int take_former(struct db_txn *txn, const struct store_save *save, struct
 
 	if (!err)
 		err = attr_get(txn, e.ino, &a, NULL);
-	if (!err && a.parent && !knew(save, e.ino))
+	if (!err && a.parent && !(save->flags & STORE_SAVE_LINEAGE) && !knew(save, e.ino))
 		err = -ENOENT;
 	if (err)
 		return err;

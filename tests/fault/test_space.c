@@ -86,10 +86,12 @@ static void run(unsigned delay)
 		cr_assert(count > 10 && count < 100, "%u messages fitted", count);
 	}
 	check_there(s, count);
-	/* Again and again: nothing is lost, nothing hangs. */
-	for (int i = 0; i < 5; i++)
-		cr_assert_eq(fill(s, count, count + 1), count);
-	check_there(s, count);
+	/* Again and again: nothing is lost, nothing hangs. One more may fit yet. */
+	for (int i = 0; i < 5; i++) {
+		count = fill(s, count, 200);
+		cr_assert_lt(count, 200);
+		check_there(s, count);
+	}
 	/* Removing makes room; but what is delayed goes to disk as one, or not at all. */
 	cr_assert_eq(store_unlink(s, STORE_ROOT, "ballast", false, NULL), 0);
 	cr_assert_eq(store_lookup(s, STORE_ROOT, "ballast", &a), -ENOENT);

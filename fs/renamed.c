@@ -1,0 +1,99 @@
+#include "renamed.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define COUNT 64
+#define SECONDS 10
+
+struct rename {
+	uint64_t ino, parent;
+	char name[STORE_NAME_MAX + 1];
+	struct process who;
+	time_t at;
+};
+
+struct renamed {
+	pthread_mutex_t lock;
+	/* Under `lock`. */
+	unsigned next;
+	struct rename list[COUNT];
+};
+
+int renamed_new(struct renamed **ret)
+{
+	struct renamed *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	pthread_mutex_init(&r->lock, NULL);
+	*ret = r;
+	return 0;
+}
+
+void renamed_free(struct renamed *r)
+{
+	if (!r)
+		return;
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who)
+{
+	struct rename *e;
+
+	pthread_mutex_lock(&r->lock);
+	e = &r->list[r->next++ % COUNT];
+	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .at = now() };
+	strncpy(e->name, name, STORE_NAME_MAX);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* The i-th latest, or NULL when that is too long ago. Needs the lock. */
+static const struct rename *latest(const struct renamed *r, unsigned i)
+{
+	const struct rename *e = &r->list[(r->next - 1 - i) % COUNT];
+
+	return i < COUNT && i < r->next && now() - e->at <= SECONDS ? e : NULL;
+}
+
+bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1])
+{
+	const struct rename *e;
+	bool found = false;
+
+	pthread_mutex_lock(&r->lock);
+	for (unsigned i = 0; !found && (e = latest(r, i)); i++) {
+		if (e->ino != ino)
+			continue;
+		*ret_parent = e->parent;
+		strcpy(name, e->name);
+		found = true;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return found;
+}
+
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who)
+{
+	const struct rename *e;
+	bool found = false;
+
+	pthread_mutex_lock(&r->lock);
+	for (unsigned i = 0; !found && (e = latest(r, i)); i++)
+		found = e->parent == parent && strcmp(e->name, name) == 0 && e->who.tgid == who->tgid && e->who.start == who->start;
+	pthread_mutex_unlock(&r->lock);
+	return found;
+}

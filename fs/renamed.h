@@ -1,0 +1,24 @@
+/*
+ * Documents that were renamed lately (merge rule 13: the lineage belongs to the name). Of the last renames and for some
+ * seconds, as long as a save by `target -> target.bak, new -> target` takes. One lock inside.
+ */
+#ifndef FS_RENAMED_H
+#define FS_RENAMED_H
+
+#include "process.h"
+#include "store.h"
+
+struct renamed;
+
+int renamed_new(struct renamed **ret);
+void renamed_free(struct renamed *r);	/* NULL is fine */
+
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who);
+
+/* The name that the document had before. */
+bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);
+
+/* Whether this process renamed the document of that name away. */
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who);
+
+#endif
