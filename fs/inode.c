@@ -235,6 +235,19 @@ uint64_t inodes_stored(struct inodes *t, uint64_t ino)
 	return stored;
 }
 
+struct handle *inodes_any(struct inodes *t)
+{
+	struct handle *h = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	for (size_t b = 0; b < BUCKETS && !h; b++) {
+		for (struct inode *i = t->buckets[b]; i && !h; i = i->chain)
+			h = i->handles;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return h;
+}
+
 bool inodes_is_open(struct inodes *t, uint64_t ino)
 {
 	bool open;

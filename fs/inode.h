@@ -70,6 +70,9 @@ void inodes_hatch(struct inodes *t, struct inode *i, uint64_t stored);
 /* What the file of an open embryo became; 0: nothing else. */
 uint64_t inodes_stored(struct inodes *t, uint64_t ino);
 
+/* Some handle that is open, or NULL: at the end, to free what the kernel did not release. */
+struct handle *inodes_any(struct inodes *t);
+
 bool inodes_is_open(struct inodes *t, uint64_t ino);
 void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
 void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name);

@@ -247,6 +247,10 @@ static int open_store(struct mount *m)
 
 static void mount_release(struct mount *m)
 {
+	struct handle *h;
+
+	while (m->inodes && (h = inodes_any(m->inodes)))
+		handle_free(m, h);
 	temps_free(m->temps);
 	tickets_free(m->tickets);
 	processes_free(m->processes);
@@ -307,7 +311,9 @@ static int serve(struct mount *m, struct fuse_args *args)
 	fuse_loop_cfg_set_idle_threads(config, 32);
 	err = fuse_session_loop_mt(session, config);
 	/* A signal ends the loop with its number. */
-	if (err > 0)
+	if (err < 0)
+		log_line(LOG_ERR, "the connection to the kernel failed: %s", strerror(-err));
+	else
 		err = 0;
 	/* The saves that wait are committed and answered while there is still someone to answer. */
 	if (store_sync(m->store)) {

@@ -1,6 +1,7 @@
 #include "commit.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -290,6 +291,8 @@ int commit_new(struct store *s, struct commit **ret)
 {
 	struct commit *c = calloc(1, sizeof(*c));
 	pthread_condattr_t attr;
+	sigset_t all, before;
+	int err;
 
 	if (!c)
 		return -ENOMEM;
@@ -301,9 +304,14 @@ int commit_new(struct store *s, struct commit **ret)
 	pthread_cond_init(&c->wake, &attr);
 	pthread_cond_init(&c->settled, NULL);
 	pthread_condattr_destroy(&attr);
-	if (pthread_create(&c->thread, NULL, writer, c)) {
+	/* Signals are for the program's own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&c->thread, NULL, writer, c);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err) {
 		free(c);
-		return -EAGAIN;
+		return -err;
 	}
 	*ret = c;
 	return 0;
