@@ -72,16 +72,44 @@ static void reject(struct mount *m, struct handle *h, const struct place *place,
 /* ---- Saves ---------------------------------------------------------------------------------------------------- */
 
 struct work {
+	struct store_save save;	/* first, so that it leads to the rest */
 	struct mount *mount;
+	struct ticket_set *set;	/* may be NULL */
+	uint64_t parent;	/* the name it is saved under */
+	const char *name;
+	bool rename;
 	struct handle *h;
 	fuse_req_t req;
 	struct place place;
-	struct store_save save;
-	char *name;
 };
 
-static void fill(struct store_save *save, struct mount *m, struct ticket_set *set, const struct process *who)
+/* Called when the process's earlier saves of the name are done: they count. */
+static int take_bases(struct store_save *save)
 {
+	struct work *w = (struct work *)save;
+
+	return w->set ? tickets_bases(w->mount->tickets, w->set, w->parent, w->name, w->rename, &save->bases, &save->base_count) : 0;
+}
+
+static uint64_t writer_of(const struct process *who, uint64_t parent, const char *name)
+{
+	uint64_t h = (uint64_t)who->tgid * 0x9e3779b97f4a7c15u ^ who->start * 0xff51afd7ed558ccdu ^ parent;
+
+	while (*name)
+		h = (h ^ (unsigned char)*name++) * 0x100000001b3u;
+	return h | 1;
+}
+
+static void fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name)
+{
+	struct store_save *save = &w->save;
+
+	w->mount = m;
+	w->set = set;
+	w->parent = parent;
+	w->name = name;
+	save->prepare = take_bases;
+	save->writer = writer_of(set ? ticket_set_process(set) : who, parent, name);
 	save->pid = who->tgid;
 	if (set && ticket_set_events(set))
 		save->flags |= STORE_SAVE_EVENTS;
@@ -90,10 +118,11 @@ static void fill(struct store_save *save, struct mount *m, struct ticket_set *se
 }
 
 /* Needs the handle's lock. */
-static int prepare(struct mount *m, struct handle *h, struct place *place, struct store_save *save)
+static void prepare(struct mount *m, struct handle *h, struct work *w)
 {
+	struct store_save *save = &w->save;
+	struct place *place = &w->place;
 	struct store_attr a;
-	int err;
 
 	inodes_place(m->inodes, h->inode, place);
 	*save = (struct store_save){
@@ -107,11 +136,7 @@ static int prepare(struct mount *m, struct handle *h, struct place *place, struc
 	}
 	if (!draft_size(&h->draft))
 		save->flags |= STORE_SAVE_EMPTY;
-	fill(save, m, h->set, &h->writer);
-	if (!h->set)
-		return 0;
-	err = tickets_bases(m->tickets, h->set, place->parent, place->name, false, &save->bases, &save->base_count);
-	return err;
+	fill(w, m, h->set, &h->writer, place->parent, place->name);
 }
 
 /* A file that its own writer unlinked has no name to be saved under: as on any filesystem it goes with the handle. */
@@ -198,16 +223,15 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 		goto reply;
 	}
 	w = calloc(1, sizeof(*w));
-	err = w ? prepare(m, h, &w->place, &w->save) : -ENOMEM;
-	if (!err && orphaned(h, &w->place)) {
+	if (!w) {
+		err = -ENOMEM;
+		goto reply;
+	}
+	prepare(m, h, w);
+	if (orphaned(h, &w->place)) {
 		free(w);
 		goto reply;
 	}
-	if (err) {
-		free(w);
-		goto reply;
-	}
-	w->mount = m;
 	w->h = h;
 	w->req = req;
 	w->save.done = flushed;
@@ -223,34 +247,32 @@ reply:
 
 void save_release(struct mount *m, struct handle *h)
 {
-	struct store_save save;
-	struct place place;
+	struct work w = { .mount = m };
 	int err;
 
 	handle_lock(h);
 	if (!h->has_draft || (!h->dirty && !h->created) || ((h->dying || !h->flushed) && !draft_size(&h->draft)))
 		goto out;
-	err = prepare(m, h, &place, &save);
-	if (orphaned(h, &place))
+	prepare(m, h, &w);
+	if (orphaned(h, &w.place))
 		goto out;
 	if (h->error) {
-		reject(m, h, &place, h->error, draft_size(&h->draft), NULL);
+		reject(m, h, &w.place, h->error, draft_size(&h->draft), NULL);
 		goto out;
 	}
 	handle_releasing(h);
+	err = store_save(m->store, &w.save);
 	if (!err)
-		err = store_save(m->store, &save);
-	if (!err)
-		saved(m, h, &place, &save);
+		saved(m, h, &w.place, &w.save);
 	else
-		reject(m, h, &place, err, save.error_offset, save.reason);
+		reject(m, h, &w.place, err, w.save.error_offset, w.save.reason);
 out:
 	handle_unlock(h);
 }
 
 int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size)
 {
-	struct store_save save = { .ino = a->ino, .prefix_size = size };
+	struct work w = { .save = { .ino = a->ino, .prefix_size = size } };
 	struct ticket_set *set = NULL;
 	int err;
 
@@ -259,18 +281,17 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 	if (size > a->size)
 		return -EINVAL;
 	err = tickets_freeze(m->tickets, who, &set);
-	if (!err)
-		err = tickets_bases(m->tickets, set, a->parent, a->name, false, &save.bases, &save.base_count);
 	if (!err && size)
-		err = store_view_open(m->store, a->ino, a->version, &save.prefix);
-	fill(&save, m, set, who);
-	if (!size)
-		save.flags |= STORE_SAVE_EMPTY;
+		err = store_view_open(m->store, a->ino, a->version, &w.save.prefix);
+	if (!err) {
+		fill(&w, m, set, who, a->parent, a->name);
+		if (!size)
+			w.save.flags |= STORE_SAVE_EMPTY;
+		err = store_save(m->store, &w.save);
+	}
 	if (!err)
-		err = store_save(m->store, &save);
-	if (!err)
-		tickets_saved(m->tickets, set, a->parent, a->name, &save);
-	store_view_unref(save.prefix);
+		tickets_saved(m->tickets, set, a->parent, a->name, &w.save);
+	store_view_unref(w.save.prefix);
 	ticket_set_free(set);
 	return err;
 }
@@ -316,10 +337,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 			  struct ticket_set *set, uint64_t parent, const char *name)
 {
 	struct draft d = { 0 };
-	struct store_save save = {
-		.ino = to ? to->ino : 0, .parent = parent, .name = name, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
-		.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
-	};
+	struct work w = { .rename = true };
+	struct store_save *save = &w.save;
 	struct ticket_set *own = NULL;
 	int err = take_bytes(m, from, to, &d);
 
@@ -327,26 +346,25 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		err = tickets_freeze(m->tickets, who, &own);
 		set = own;
 	}
-	if (!err)
-		err = tickets_bases(m->tickets, set, parent, name, true, &save.bases, &save.base_count);
 	if (!err) {
-		save.prefix = d.base;
-		save.prefix_size = d.keep;
-		save.tail = d.tail;
-		save.tail_size = d.tail_size;
+		*save = (struct store_save){
+			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
+			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
+			.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
+		};
 		if (!from->size)
-			save.flags |= STORE_SAVE_EMPTY;
+			save->flags |= STORE_SAVE_EMPTY;
 		if (renamed_by(m->renamed, parent, name, who))
-			save.flags |= STORE_SAVE_LINEAGE;
-		fill(&save, m, set, who);
-		err = store_save(m->store, &save);
+			save->flags |= STORE_SAVE_LINEAGE;
+		fill(&w, m, set, who, parent, name);
+		err = store_save(m->store, save);
 	}
 	if (!err) {
-		tickets_saved(m->tickets, set, parent, name, &save);
+		tickets_saved(m->tickets, set, parent, name, save);
 		inodes_unlinked(m->inodes, from->ino, who);
 	} else {
 		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
-			 name, (int)who->tgid, save.reason ? save.reason : store_strerror(err), (unsigned long long)save.error_offset);
+			 name, (int)who->tgid, save->reason ? save->reason : store_strerror(err), (unsigned long long)save->error_offset);
 	}
 	draft_release(&d);
 	ticket_set_free(own);

@@ -256,7 +256,7 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 			if (later ? !alone : last)
 				ret = add_candidate(set, e, STORE_BASE_WRITTEN | (later ? STORE_BASE_LATER : 0), e->first,
 						    OF_PROCESS, set->client);
-		} else if (!e->ended && e->first < frozen && (!alone || is_own(set, e))) {
+		} else if (!e->ended && e->first < frozen && (!alone || (is_own(set, e) && order_before(e, frozen) == newest))) {
 			ret = add_candidate(set, e, is_own(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
 		}
 	}
@@ -271,9 +271,17 @@ static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t par
 
 	for (const struct client *c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
 		const struct record *r = record_find(&t->seen, c->parent, parent, name);
-		uint64_t from = c->forked * t->tick, to = from + t->tick;
+		uint64_t from = c->forked * t->tick, to = from + t->tick, newest = 0;
+		for (size_t i = 0; r && i < r->count; i++) {
+			const struct entry *e = &r->entries[i];
+			if (e->first < to && (!e->ended || e->ended >= from) && !e->written && order_before(e, to) > newest)
+				newest = order_before(e, to);
+		}
 		for (size_t i = 0; r && i < r->count && ret == 0; i++) {
 			const struct entry *e = &r->entries[i];
+			/* Step by step the parent, too, had what it read last. */
+			if (!set->events && !e->written && order_before(e, to) != newest)
+				continue;
 			if (e->first < to && (!e->ended || e->ended >= from))
 				ret = add_candidate(set, e, e->written ? STORE_BASE_WRITTEN : 0, order_before(e, to), OF_PARENT, c->parent);
 		}

@@ -47,8 +47,8 @@ void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
  * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
  * freeze, its own last written document of before the freeze, and its own documents committed after the freeze (flag
  * STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
- * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: these, and the written
- * document if it is newer than they are; a thread that goes step by step saves what it read itself, and read last.
+ * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: the newest of them, and the
+ * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
  * a save of the child used it up, or was done by its first thread.
  * Without any of these: the unused tickets, frozen or not, of the process itself and its children; with `pipeline` set (a rename) else of those with

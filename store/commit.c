@@ -19,6 +19,7 @@ struct commit {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;		/* with `lock`: something to do */
 	pthread_cond_t settled;		/* with `lock`: `rounds` changed */
+	pthread_mutex_t in_memory;	/* with a delay: one save at a time, from its bases to `done`. Taken before all others */
 	/* All under `lock`. */
 	struct job *first, **last;
 	bool pending, stop, sync;
@@ -107,6 +108,15 @@ static void finish_all(struct commit *c, struct job *jobs, int err)
 	}
 }
 
+/* Once a save, not again when it is tried alone after a failed group. */
+static int prepare(struct store_save *save)
+{
+	int (*fn)(struct store_save *save) = save->prepare;
+
+	save->prepare = NULL;
+	return fn ? fn(save) : 0;
+}
+
 /*
  * Applies and commits the jobs of a list; those that fail by themselves are taken out, and answered when the locks of the
  * transaction are free.
@@ -124,7 +134,9 @@ static int run_together(struct commit *c, struct job **jobs)
 		return err;
 	g.jobs = *jobs;
 	for (struct job **at = jobs, *job; (job = *at);) {
-		err = history_apply(&h, txn, job);
+		err = prepare(job->save);
+		if (!err)
+			err = history_apply(&h, txn, job);
 		if (err && job->touched) {
 			db_durable_abort(txn);
 			finish_all(c, refused, 0);
@@ -243,6 +255,36 @@ static bool passed(const struct timespec *t)
 	return now.tv_sec > t->tv_sec || (now.tv_sec == t->tv_sec && now.tv_nsec >= t->tv_nsec);
 }
 
+static bool has_writer(const struct job *jobs, uint64_t writer)
+{
+	for (; jobs; jobs = jobs->next) {
+		if (writer && jobs->save->writer == writer)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * All that wait, but one of each writer: what its next save is based on depends on how this one ends. Needs the lock.
+ */
+static struct job *take_group(struct commit *c)
+{
+	struct job *group = NULL, **last = &group, **at = &c->first, *job;
+
+	while ((job = *at)) {
+		if (has_writer(group, job->save->writer)) {
+			at = &job->next;
+			continue;
+		}
+		*at = job->next;
+		job->next = NULL;
+		*last = job;
+		last = &job->next;
+	}
+	c->last = at;
+	return group;
+}
+
 static void *writer(void *arg)
 {
 	struct commit *c = arg;
@@ -259,9 +301,7 @@ static void *writer(void *arg)
 			else
 				pthread_cond_wait(&c->wake, &c->lock);
 		}
-		jobs = c->first;
-		c->first = NULL;
-		c->last = &c->first;
+		jobs = take_group(c);
 		c->pending = c->sync = false;
 		c->running = true;
 		pthread_mutex_unlock(&c->lock);
@@ -299,6 +339,7 @@ int commit_new(struct store *s, struct commit **ret)
 	c->store = s;
 	c->last = &c->first;
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->in_memory, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
@@ -329,6 +370,7 @@ void commit_free(struct commit *c)
 	pthread_cond_destroy(&c->wake);
 	pthread_cond_destroy(&c->settled);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->in_memory);
 	free(c);
 }
 
@@ -407,10 +449,14 @@ void commit_submit(struct commit *c, struct store_save *save)
 		return;
 	}
 	if (c->store->delay_ms) {
-		err = db_update(c->store->db, apply_update, &(struct update){ c, &job });
+		pthread_mutex_lock(&c->in_memory);
+		err = prepare(save);
+		if (!err)
+			err = db_update(c->store->db, apply_update, &(struct update){ c, &job });
 		if (!err)
 			touch_directories(c->store, job);
 		finish(c, job, err);
+		pthread_mutex_unlock(&c->in_memory);
 		return;
 	}
 	pthread_mutex_lock(&c->lock);

@@ -285,6 +285,27 @@ static int reopen(struct db *db)
 
 /* ---- Reading -------------------------------------------------------------------------------------------------- */
 
+/*
+ * LMDB reads the number of the newest state and then its root. A reader that is delayed between the two for a whole commit has a newer
+ * root under an older number, which would be laid under the wrong memory: it tries again. Aborts the transaction on failure.
+ */
+static int snapshot_settle(struct db *db, MDB_txn *txn)
+{
+	MDB_envinfo info;
+	int rc = 0;
+
+	for (int i = 0; !rc && i < 8; i++) {
+		mdb_env_info(db->env, &info);
+		if (info.me_last_txnid == mdb_txn_id(txn))
+			return 0;
+		mdb_txn_reset(txn);
+		rc = mdb_txn_renew(txn);
+	}
+	if (rc)
+		mdb_txn_abort(txn);
+	return translate(rc);
+}
+
 /* Needs `memory` or `update`. */
 static int snapshot_begin(struct db *db, MDB_txn **ret)
 {
@@ -299,14 +320,20 @@ static int snapshot_begin(struct db *db, MDB_txn **ret)
 	pthread_mutex_unlock(&db->pool);
 	if (txn) {
 		rc = mdb_txn_renew(txn);
-		if (!rc) {
-			*ret = txn;
-			return 0;
+		if (rc) {
+			mdb_txn_abort(txn);
+			txn = NULL;
 		}
-		mdb_txn_abort(txn);
 	}
-	rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, ret);
-	return translate(rc);
+	if (!txn) {
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+		if (rc)
+			return translate(rc);
+	}
+	rc = snapshot_settle(db, txn);
+	if (!rc)
+		*ret = txn;
+	return rc;
 }
 
 static void snapshot_end(struct db *db, MDB_txn *txn)

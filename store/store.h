@@ -243,6 +243,12 @@ struct store_save {
 	const char *from_name;
 	bool from_keep;			/* as store_unlink's `keep` */
 
+	/*
+	 * Saves with the same `writer`, not 0, are merged one after the other: `prepare` (may be NULL) is called when all before
+	 * it are done, to set the bases, on the writer thread. Its error is the save's. It must not call the store.
+	 */
+	uint64_t writer;
+	int (*prepare)(struct store_save *save);
 	void (*done)(struct store_save *save);	/* called once, on the writer thread or before store_submit returns */
 	void *arg;
 

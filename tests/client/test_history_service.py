@@ -117,9 +117,9 @@ def pairs(t, name, mode):
 
 @cases("control: {} on a plain directory lose messages", MODES)
 def control(t, name, mode):
-	for attempt in range(5):
+	for attempt in range(10):
 		directory = t.place()
-		acknowledged = forked(mode, directory, lambda w: "shared", CONTROL_MESSAGES)
+		acknowledged = forked(mode, directory, lambda w: "shared", CONTROL_MESSAGES * (attempt + 1))
 		if tally(directory, acknowledged, lambda w: "shared")[0].lost:
 			return
 	require(False, f"{name}: nothing was lost on a plain directory, so this test shows nothing")
