@@ -14,7 +14,7 @@ struct progress {
 static void draw(void *arg, const struct store_import_counts *c)
 {
 	struct progress *p = arg;
-	uint64_t done = c->files + c->unchanged;
+	uint64_t done = c->files < c->total_files ? c->files : c->total_files;
 	int width = 30, full = c->total_files ? (int)(width * done / c->total_files) : 0;
 
 	if (!p->terminal)
@@ -53,8 +53,9 @@ int import_beneath(struct store *s, const char *directory)
 		fprintf(stderr, "historyfs: %s: import failed: %s\n", directory, store_strerror(err));
 		return err;
 	}
-	if (c.files)
-		fprintf(stderr, "historyfs: imported %llu files: %llu sessions with %llu messages, %llu files kept as they are (not JSON)\n",
-			(unsigned long long)c.files, (unsigned long long)c.documents, (unsigned long long)c.messages, (unsigned long long)c.torn);
+	if (c.files > c.unchanged)
+		fprintf(stderr, "historyfs: took in %llu files: %llu sessions, %llu messages; torn and kept as they are: %llu\n",
+			(unsigned long long)(c.files - c.unchanged), (unsigned long long)c.documents, (unsigned long long)c.messages,
+			(unsigned long long)c.torn);
 	return 0;
 }

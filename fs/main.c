@@ -140,6 +140,10 @@ static int check_arguments(struct arguments *a)
 	struct options *o = &a->options;
 	const char *delay = a->delayed;
 
+	if (o->import && o->read_only) {
+		fprintf(stderr, "historyfs: --import and -o ro exclude each other: what is taken in must be stored\n");
+		return -1;
+	}
 	if (!o->store || !o->mountpoint) {
 		fprintf(stderr, "historyfs: STORE and MOUNTPOINT are needed\n%s", usage_text);
 		return -1;
@@ -257,6 +261,7 @@ static void mount_release(struct mount *m)
 	inodes_free(m->inodes);
 	shown_free(m->shown);
 	renamed_free(m->renamed);
+	epoch_free(m->epoch);
 	store_close(m->store);
 }
 
@@ -280,6 +285,10 @@ static int mount_prepare(struct mount *m)
 		err = shown_new(&m->shown);
 	if (!err)
 		err = renamed_new(&m->renamed);
+	if (!err)
+		err = epoch_new(&m->epoch);
+	if (!err)
+		m->self = processes_identify(m->processes, getpid());
 	if (err)
 		complain("%s", store_strerror(err));
 	else if (m->options.import)

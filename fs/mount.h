@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "epoch.h"
 #include "inode.h"
 #include "process.h"
 #include "store.h"
@@ -31,6 +32,8 @@ struct mount {
 	struct temps *temps;
 	struct shown *shown;
 	struct renamed *renamed;
+	struct epoch *epoch;
+	struct process self;
 	struct timespec started;
 	uid_t owner;
 	gid_t owner_group;

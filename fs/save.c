@@ -56,7 +56,10 @@ static void reject(struct mount *m, struct handle *h, const struct place *place,
 	name_process(h->writer.tgid, comm);
 	if (place->unlinked || store_path(m->store, h->ino, path, sizeof(path)))
 		snprintf(path, sizeof(path), "%s", place->name);
-	if (draft_size(&h->draft))
+	/* On a full disk they would only take the room that a removal needs. */
+	if (error == -ENOSPC || error == -EDQUOT)
+		err = error;
+	else if (draft_size(&h->draft))
 		err = keep_bytes(m, h, place->name, kept);
 	else
 		strcpy(kept, "");
@@ -78,6 +81,7 @@ struct work {
 	uint64_t parent;	/* the name it is saved under */
 	const char *name;
 	bool rename;
+	struct store_base before;	/* for a process older than the daemon */
 	struct handle *h;
 	fuse_req_t req;
 	struct place place;
@@ -87,8 +91,29 @@ struct work {
 static int take_bases(struct store_save *save)
 {
 	struct work *w = (struct work *)save;
+	const struct process *self = &w->mount->self, *who;
+	int err;
 
-	return w->set ? tickets_bases(w->mount->tickets, w->set, w->parent, w->name, w->rename, &save->bases, &save->base_count) : 0;
+	if (!w->set)
+		return 0;
+	err = tickets_bases(w->mount->tickets, w->set, w->parent, w->name, w->rename, &save->bases, &save->base_count);
+	who = ticket_set_process(w->set);
+	if (!err && !save->base_count && save->ino && who->known && self->known && who->start < self->start &&
+	    epoch_version(w->mount->epoch, save->ino, &w->before.version)) {
+		w->before.ino = save->ino;
+		save->bases = &w->before;
+		save->base_count = 1;
+	}
+	return err;
+}
+
+/* Tells who keeps account of what was seen and saved. */
+static void note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
+{
+	if (set)
+		tickets_saved(m->tickets, set, parent, name, save);
+	if (save->saved_ino && save->version != save->previous)
+		epoch_saved(m->epoch, save->saved_ino, save->previous);
 }
 
 static uint64_t writer_of(const struct process *who, uint64_t parent, const char *name)
@@ -158,8 +183,7 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 	h->view = NULL;
 	atomic_store(&h->view_size, HANDLE_NONE);
 	h->raw = false;
-	if (h->set)
-		tickets_saved(m->tickets, h->set, place->parent, place->name, save);
+	note(m, h->set, place->parent, place->name, save);
 	if (save->result & STORE_SAVED_UNCERTAIN)
 		log_line(LOG_INFO, "%s: version %llu keeps both of what may have been an edit; `historyctl undo` takes it back", place->name,
 			 (unsigned long long)save->version);
@@ -290,7 +314,7 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 		err = store_save(m->store, &w.save);
 	}
 	if (!err)
-		tickets_saved(m->tickets, set, a->parent, a->name, &w.save);
+		note(m, set, a->parent, a->name, &w.save);
 	store_view_unref(w.save.prefix);
 	ticket_set_free(set);
 	return err;
@@ -360,7 +384,7 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		err = store_save(m->store, save);
 	}
 	if (!err) {
-		tickets_saved(m->tickets, set, parent, name, save);
+		note(m, set, parent, name, save);
 		inodes_unlinked(m->inodes, from->ino, who);
 	} else {
 		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
