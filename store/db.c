@@ -286,8 +286,9 @@ static int reopen(struct db *db)
 /* ---- Reading -------------------------------------------------------------------------------------------------- */
 
 /*
- * LMDB reads the number of the newest state and then its root. A reader that is delayed between the two for a whole commit has a newer
- * root under an older number, which would be laid under the wrong memory: it tries again. Aborts the transaction on failure.
+ * LMDB reads the number of the newest state and then its root, from one of two places that commits use in turn. A reader that is
+ * delayed between the two has the root of the second commit after it under the older number: a state that may not be on disk yet,
+ * and would be laid under the wrong memory. It tries again. Aborts the transaction on failure.
  */
 static int snapshot_settle(struct db *db, MDB_txn *txn)
 {
@@ -296,7 +297,7 @@ static int snapshot_settle(struct db *db, MDB_txn *txn)
 
 	for (int i = 0; !rc && i < 8; i++) {
 		mdb_env_info(db->env, &info);
-		if (info.me_last_txnid == mdb_txn_id(txn))
+		if (info.me_last_txnid <= mdb_txn_id(txn) + 1)
 			return 0;
 		mdb_txn_reset(txn);
 		rc = mdb_txn_renew(txn);

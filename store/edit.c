@@ -532,3 +532,31 @@ fail:
 	store_view_unref(w.fresh);
 	return err;
 }
+
+int edit_append(struct db_txn *txn, struct edit *who, struct db_value body)
+{
+	struct rec_head *h = &who->head;
+	struct rec_message rec = { .hash = json_hash(body.data, body.size), .time = who->time, .pid = who->pid, .uid = who->uid };
+	struct key frame = key_plain(who->ino, REC_FRAME), head = key_plain(who->ino, REC_HEAD);
+	struct db_value lead;
+	struct view_frame *f;
+	int err;
+
+	if (body.size > UINT32_MAX / 2)
+		return -EFBIG;
+	err = frame_get(txn, &frame, &f);
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	rec.born = rec.edition = ++h->version;
+	rec.lead_size = f->sep_size;
+	lead = (struct db_value){ frame_sep(f), f->sep_size };
+	err = put_message(txn, who->ino, next_position(who), &rec, lead, body);
+	h->next_pos = next_position(who) + STEP;
+	h->size += body.size + (h->count ? f->sep_size : 0);
+	h->count++;
+	h->mtime = who->mtime;
+	if (h->creator != who->pid)
+		h->creator = 0;
+	frame_unref(f);
+	return err ? err : record_put(txn, &head, h, sizeof(*h));
+}

@@ -395,35 +395,38 @@ static int save_document(struct apply *a)
 /* Appending one message: the document is what is there and the value behind it. */
 static int append_message(struct apply *a)
 {
-	struct view_frame *f;
-	struct job *job = a->job;
+	struct key key = key_plain(a->target.ino, REC_HEAD);
+	struct store_save *save = a->save;
+	struct edit e = { .ino = a->target.ino, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid };
 	struct buf whole = BUF_INIT;
 	const char *value;
-	size_t size = job_value(job, &value);
-	int err = load_current(a);
+	size_t size = job_value(a->job, &value);
+	int err = record_get(a->txn, &key, &e.head, sizeof(e.head), NULL);
 
-	if (err)
+	if (!err && !e.head.unlinked && (e.head.kind == DOC_ENVELOPE || (e.head.kind == DOC_LIST && e.head.count))) {
+		save->previous = e.head.version;
+		err = edit_append(a->txn, &e, (struct db_value){ value, size });
+		save->version = e.head.version;
+		save->saved_ino = a->target.ino;
 		return err;
-	f = a->current->frame;
-	if (f->kind == DOC_FREE)
-		return -EINVAL;
-	if (!a->current->count && f->kind != DOC_ENVELOPE) {
-		err = buf_add(&whole, "[\n  ", 4);
-		if (!err)
-			err = buf_add(&whole, value, size);
-		if (!err)
-			err = buf_add(&whole, "\n]", 2);
-		if (!err)
-			err = job_replace(job, &whole);
-		buf_release(&whole);
-		if (err)
-			return err;
-	} else {
-		err = job_append(job, a->current);
-		if (err)
-			return err;
 	}
-	err = choose(a);
+	/* The first message makes the list. */
+	if (!err && e.head.kind == DOC_FREE && !e.head.unlinked)
+		return -EINVAL;
+	err = err == -ENOENT ? 0 : err;
+	if (!err)
+		err = load_current(a);
+	if (!err)
+		err = buf_add(&whole, "[\n  ", 4);
+	if (!err)
+		err = buf_add(&whole, value, size);
+	if (!err)
+		err = buf_add(&whole, "\n]", 2);
+	if (!err)
+		err = job_replace(a->job, &whole);
+	buf_release(&whole);
+	if (!err)
+		err = choose(a);
 	return err ? err : write_version(a, &a->candidates[a->count - 1]);
 }
 

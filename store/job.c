@@ -238,37 +238,6 @@ size_t job_value(const struct job *job, const char **ret)
 	return end - start;
 }
 
-int job_append(struct job *job, struct store_view *current)
-{
-	const struct view_frame *f = current->frame;
-	struct buf text = BUF_INIT;
-	struct doc_item *item = calloc(1, sizeof(*item));
-	const char *value;
-	size_t size = job_value(job, &value);
-	int err = item ? 0 : -ENOMEM;
-
-	if (!err)
-		err = buf_add(&text, frame_sep(f), f->sep_size);
-	if (!err)
-		err = buf_add(&text, value, size);
-	if (err) {
-		free(item);
-		buf_release(&text);
-		return err;
-	}
-	*item = (struct doc_item){ 0, f->sep_size, text.size, json_hash(text.data + f->sep_size, text.size - f->sep_size) };
-	doc_release(&job->doc);
-	buf_release(&job->joined);
-	frame_unref(job->frame);
-	job->doc = (struct doc){ .kind = f->kind, .items = item, .count = 1, .room = 1 };
-	job->joined = text;
-	job->text = text.data;
-	job->text_size = text.size;
-	job->frame = frame_ref(current->frame);
-	job->written = (struct written){ .prefix = current, .kept = current->count, .count = current->count + 1, .items = item };
-	return 0;
-}
-
 int job_message(struct db_txn *txn, struct job *job, uint64_t i, struct db_value *ret_lead, struct db_value *ret_body)
 {
 	const struct written *w = &job->written;

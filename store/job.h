@@ -36,9 +36,6 @@ void job_free(struct job *job);
 /* The document's one value, without space around it. Borrowed from the job. */
 size_t job_value(const struct job *job, const char **ret);
 
-/* The document becomes what `current` holds and the job's text, one JSON value, behind it. The job keeps no reference. */
-int job_append(struct job *job, struct store_view *current);
-
 /* The bytes of the document's message i: its separator (not for the first) and its body. Borrowed from txn, view or job. */
 int job_message(struct db_txn *txn, struct job *job, uint64_t i, struct db_value *ret_lead, struct db_value *ret_body);
 
