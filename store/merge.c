@@ -200,14 +200,19 @@ static bool is_later(const struct merge_candidate *c)
 }
 
 /*
- * `later` asks of the documents that the process committed after the save's handle was opened. They count for who keeps his list in
- * memory: a list that was written out when it held more than the document before the freeze did.
+ * Whether a document that the process committed after the save's handle was opened can tell of it: yes for who keeps his list in memory, whose
+ * lists overlap. Of who has read for this save one message more of the same text is his own: two coroutines may say "ok".
  */
+static bool tells(const struct merge_candidate *c, const struct merge_candidate *later)
+{
+	return (c->base->flags & STORE_BASE_WRITTEN) || later->diff.added || later->diff.gone || c->diff.added > 1;
+}
+
+/* `later` asks of the documents that were committed after the save's handle was opened. */
 static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
 		   bool later)
 {
 	const struct merge_candidate *c = &list[i];
-	bool in_memory = (c->base->flags & STORE_BASE_WRITTEN) != 0;
 
 	if (is_later(c) != later)
 		return false;
@@ -216,7 +221,7 @@ static bool usable(const struct merge_candidate *list, size_t count, size_t i, c
 	if (!later && equal(c) && c->base->order != newest && count > 1)
 		return false;
 	for (size_t j = 0; j < count; j++) {
-		if (j != i && (in_memory || !is_later(&list[j])) && outdated(w, c, &list[j]))
+		if (j != i && (!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
 			return false;
 	}
 	return true;
@@ -274,11 +279,9 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 			own_thread = true;
 	}
 	best = best_of(list, count, w, own_thread, newest, false, &latest);
-	if (best < 0 || (list[best].base->flags & STORE_BASE_WRITTEN)) {
-		for (size_t i = 0; i < count; i++) {
-			if (is_later(&list[i]) && !list[i].diff.added)
-				return MERGE_STALE;
-		}
+	for (size_t i = 0; i < count; i++) {
+		if (is_later(&list[i]) && !list[i].diff.added && (best < 0 || (list[best].diff.added && tells(&list[best], &list[i]))))
+			return MERGE_STALE;
 	}
 	if (best < 0)
 		best = best_of(list, count, w, own_thread, newest, true, &latest);

@@ -456,8 +456,8 @@ int tree_drop_source(struct db_txn *txn, const struct store_save *save)
 	err = attr_get(txn, e.ino, &a, NULL);
 	if (err)
 		return err;
-	/* A temp file that was a document for a moment: all it held has just been saved under its new name. */
-	if (a.kind == STORE_DOCUMENT) {
+	/* A temp file that was a document for a moment: all it held has just been saved under its new name. But who has it open may save it again. */
+	if (a.kind == STORE_DOCUMENT && !save->from_keep) {
 		err = tree_purge(txn, e.ino);
 		return err ? err : entry_del(txn, save->from_parent, REC_ENTRY, save->from_name);
 	}
