@@ -19,6 +19,10 @@
 struct handle;
 struct inodes;
 
+/* Creators that no look-up has, and a looker that has created nothing: their thread is not told (pid 0). */
+#define INODE_UNKNOWN (-1)
+#define INODE_NOBODY (-2)
+
 struct inode {
 	uint64_t ino;
 	struct inode *chain;

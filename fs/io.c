@@ -165,7 +165,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent)
 		err = store_new_ino(m->store, &ino);
 	if (!err)
-		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid, &inode, &fresh);
+		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid ? ctx->pid : INODE_UNKNOWN, &inode, &fresh);
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);

@@ -43,7 +43,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		err = store_lookup(m->store, parent, name, &a);
 	}
 	if (err == -ENOENT && store_is_document_name(name)) {
-		if (inodes_find_embryo(m->inodes, parent, name, fuse_req_ctx(req)->pid, &a)) {
+		pid_t pid = fuse_req_ctx(req)->pid;
+
+		/* One without a name can't be told from the embryo's creator, so it is none. */
+		if (inodes_find_embryo(m->inodes, parent, name, pid ? pid : INODE_NOBODY, &a)) {
 			err = 0;
 		} else {
 			struct process who = caller(req);
