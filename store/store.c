@@ -307,7 +307,7 @@ int store_view_read(struct store_view *v, uint64_t offset, void *buf, size_t siz
 	return err;
 }
 
-#define SEND_PIECES 1000	/* a vector of the kernel's holds 1024, one is the sender's own */
+#define SEND_PIECES 16	/* more are gathered: the kernel takes one large piece much faster than many small ones */
 
 struct pieces {
 	struct iovec *list;
@@ -324,12 +324,43 @@ static int collect_piece(void *arg, const void *bytes, size_t size)
 	return 0;
 }
 
+/* A thread keeps its buffer: memory fresh from the system costs more than the copy. */
+static pthread_key_t gather_key;
+
+struct gather {
+	size_t size;
+	char bytes[];
+};
+
+static void make_gather_key(void)
+{
+	pthread_key_create(&gather_key, free);
+}
+
+static char *gather_buffer(size_t size)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct gather *g;
+
+	pthread_once(&once, make_gather_key);
+	g = pthread_getspecific(gather_key);
+	if (!g || g->size < size) {
+		free(g);
+		g = malloc(sizeof(*g) + size);
+		pthread_setspecific(gather_key, g);
+		if (!g)
+			return NULL;
+		g->size = size;
+	}
+	return g->bytes;
+}
+
 int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*send)(void *arg, struct iovec *pieces, int count), void *arg)
 {
 	struct iovec list[SEND_PIECES];
 	struct pieces p = { list, 0 };
 	struct db_txn *txn;
-	void *copy = NULL;
+	char *copy;
 	size_t got = 0;
 	int err = db_read_begin(v->store->db, &txn);
 
@@ -337,7 +368,7 @@ int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*se
 		return err;
 	err = view_pieces(txn, v, offset, size, collect_piece, &p);
 	if (err == -E2BIG) {
-		copy = malloc(size);
+		copy = gather_buffer(size);
 		err = copy ? view_copy(txn, v, offset, copy, size, &got) : -ENOMEM;
 		list[0] = (struct iovec){ copy, got };
 		p.count = 1;
@@ -345,7 +376,6 @@ int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*se
 	if (!err)
 		err = send(arg, list, p.count);
 	db_read_end(txn);
-	free(copy);
 	return err;
 }
 
