@@ -112,9 +112,6 @@ class Bench:
 
 	def __init__(self, build, quick):
 		self.build, self.quick = build, quick
-		# What else runs on the machine shall disturb less. Both sides have it.
-		with contextlib.suppress(PermissionError):
-			os.nice(-10)
 		self.children, self.loops, self.kept, self.count = [], [], {}, 0
 		self.roots = {}
 		for kind, bases in (("disk", ("/var/tmp", SOURCE)), ("tmpfs", ("/dev/shm",))):
@@ -177,6 +174,8 @@ class Bench:
 			os.unlink(path)
 
 	def close(self):
+		for number in (signal.SIGINT, signal.SIGTERM):
+			signal.signal(number, signal.SIG_IGN)
 		for child in reversed(self.children[:]):
 			self.stop(child)
 		for root in self.roots.values():

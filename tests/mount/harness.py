@@ -129,6 +129,8 @@ def mounts_below(directory):
 def die_with_parent():
 	"""In a child before exec: asks to be told when the test script is gone, so that no mount outlives it."""
 	libc.prctl(1, signal.SIGTERM)
+	# What started the tests may ignore it (nohup); a daemon then would too.
+	signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # ---- Processes ---------------------------------------------------------------------------------------------------
