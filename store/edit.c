@@ -418,6 +418,8 @@ static int own_blocks(struct store_view *v)
 
 static void resum(struct store_view *v)
 {
+	v->settled = 0;
+	v->bare = 0;
 	for (size_t i = 0; i < v->slot_count; i++) {
 		struct view_block *b = v->slots[i].block;
 
@@ -426,6 +428,7 @@ static void resum(struct store_view *v)
 			b->bytes += b->items[j].size;
 			b->bare += b->items[j].lead == 0;
 		}
+		v->bare += b->bare;
 	}
 }
 

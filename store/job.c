@@ -39,27 +39,12 @@ static bool could_go_on(const struct job *job, uint64_t end)
 static uint64_t whole_messages(const struct job *job, uint64_t *ret_end)
 {
 	const struct store_view *v = job->save->prefix;
-	uint64_t low = 0, high = v->count, lead, start, end;
+	uint64_t end = 0, count = view_ending(v, job->save->prefix_size, &end);
 
-	while (low < high) {
-		uint64_t mid = (low + high) / 2;
-
-		view_span(v, mid, &lead, &start, &end);
-		if (end <= job->save->prefix_size)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	if (low) {
-		view_span(v, low - 1, &lead, &start, &end);
-		if (could_go_on(job, end))
-			low--;
-	}
-	if (low) {
-		view_span(v, low - 1, &lead, &start, &end);
-		*ret_end = end;
-	}
-	return low;
+	if (count && could_go_on(job, end))
+		count = view_ending(v, end - 1, &end);
+	*ret_end = end;
+	return count;
 }
 
 /* Sets text to the document's bytes from `from` on. */
@@ -86,11 +71,7 @@ static int join(struct job *job, struct db_txn *txn, uint64_t from)
 /* Whether messages but the first stand on the frame's separator: it must stay what it is. */
 static bool has_bare(const struct store_view *v)
 {
-	uint64_t bare = 0;
-
-	for (size_t i = 0; i < v->slot_count; i++)
-		bare += v->slots[i].block->bare;
-	return bare > (v->count && !view_get(v, 0)->lead);
+	return v->bare > (v->count && !view_get(v, 0)->lead);
 }
 
 static int take_frame(struct job *job)

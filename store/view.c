@@ -212,8 +212,15 @@ int view_add(struct store_view *v, const struct view_item *item)
 			return err;
 	}
 	put_items(b, item, 1);
+	v->bare += item->lead == 0;
 	v->count++;
 	return 0;
+}
+
+/* Whether what begins like `from` lies at the same places. */
+static bool same_layout(const struct store_view *v, const struct store_view *from)
+{
+	return v->frame->head_size == from->frame->head_size && v->frame->sep_size == from->frame->sep_size;
 }
 
 int view_add_range(struct store_view *v, const struct store_view *from, uint64_t first, uint64_t count)
@@ -234,12 +241,19 @@ int view_add_range(struct store_view *v, const struct store_view *from, uint64_t
 			if (err)
 				return err;
 			atomic_fetch_add(&b->refs, 1);
+			v->bare += b->bare;
+			if (v->settled == c.slot && v->slot_count == c.slot + 1 && same_layout(v, from)) {
+				v->slots[c.slot] = from->slots[c.slot];
+				v->settled++;
+			}
 		} else {
 			if (!open) {
 				err = new_block(v, n + 8 > BLOCK_ITEMS ? BLOCK_ITEMS : n + 8, &open);
 				if (err)
 					return err;
 			}
+			for (uint32_t i = 0; i < n; i++)
+				v->bare += b->items[c.at + i].lead == 0;
 			put_items(open, b->items + c.at, n);
 		}
 		v->count += n;
@@ -250,19 +264,30 @@ int view_add_range(struct store_view *v, const struct store_view *from, uint64_t
 	return 0;
 }
 
+static uint64_t block_size(const struct store_view *v, size_t i)
+{
+	const struct view_block *b = v->slots[i].block;
+	uint64_t size = b->bytes + b->bare * v->frame->sep_size;
+
+	if (i == 0)
+		size -= b->items[0].lead ? b->items[0].lead : v->frame->sep_size;
+	return size;
+}
+
 void view_finish(struct store_view *v)
 {
 	uint64_t offset = v->frame->head_size, index = 0;
+	size_t i = v->settled;
 
-	for (size_t i = 0; i < v->slot_count; i++) {
-		struct view_block *b = v->slots[i].block;
-
+	if (i) {
+		offset = v->slots[i - 1].offset + block_size(v, i - 1);
+		index = v->slots[i - 1].index + v->slots[i - 1].block->count;
+	}
+	for (; i < v->slot_count; i++) {
 		v->slots[i].offset = offset;
 		v->slots[i].index = index;
-		offset += b->bytes + b->bare * v->frame->sep_size;
-		if (i == 0)
-			offset -= b->items[0].lead ? b->items[0].lead : v->frame->sep_size;
-		index += b->count;
+		offset += block_size(v, i);
+		index += v->slots[i].block->count;
 	}
 	v->size = offset + v->frame->tail_size;
 }
@@ -322,7 +347,9 @@ uint64_t view_common(const struct store_view *a, const struct store_view *b)
 	const struct view_item *x, *y;
 
 	while (i < slots && a->slots[i].block == b->slots[i].block)
-		common += a->slots[i++].block->count;
+		i++;
+	if (i)
+		common = a->slots[i - 1].index + a->slots[i - 1].block->count;
 	ca = (struct view_cursor){ a, i, 0 };
 	cb = (struct view_cursor){ b, i, 0 };
 	while ((x = view_next(&ca)) && (y = view_next(&cb)) && same_edition(x, y))
@@ -413,6 +440,27 @@ static struct view_cursor item_at(const struct store_view *v, uint64_t offset, u
 	}
 	*ret_offset = at;
 	return (struct view_cursor){ v, low, i };
+}
+
+uint64_t view_ending(const struct store_view *v, uint64_t offset, uint64_t *ret_end)
+{
+	struct view_cursor c;
+	uint64_t at, lead, start, end, i;
+
+	if (!v->count || offset <= v->frame->head_size)
+		return 0;
+	c = item_at(v, offset - 1, &at);
+	i = v->slots[c.slot].index + c.at;
+	view_span(v, i, &lead, &start, &end);
+	if (end > offset) {
+		if (!i)
+			return 0;
+		end = lead;
+	} else {
+		i++;
+	}
+	*ret_end = end;
+	return i;
 }
 
 /* ---- Bytes ---------------------------------------------------------------------------------------------------- */

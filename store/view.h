@@ -18,7 +18,7 @@
 #include "doc.h"
 #include "record.h"
 
-#define BLOCK_ITEMS 256
+#define BLOCK_ITEMS 1024	/* a new version touches each block once: of a hundred thousand messages there are a hundred */
 
 struct view_item {
 	uint64_t pos, born, edition, hash;
@@ -59,6 +59,8 @@ struct store_view {
 	struct view_frame *frame;
 	struct view_slot *slots;
 	size_t slot_count, slot_room;
+	uint64_t bare;			/* items without a lead */
+	size_t settled;			/* slots at the beginning that were taken from another view, places and all */
 
 	pthread_mutex_t lock;
 	struct view_dead *dead;		/* lock; where bytes have gone since, ordered by pos and edition */
@@ -112,6 +114,9 @@ uint64_t view_find(const struct store_view *v, uint64_t pos, uint64_t born, bool
 
 /* Where item i's lead and body begin, and where the body ends, in the document. */
 void view_span(const struct store_view *v, uint64_t i, uint64_t *ret_lead, uint64_t *ret_start, uint64_t *ret_end);
+
+/* How many messages end at or before `offset`; *ret_end: where the last of them ends. */
+uint64_t view_ending(const struct store_view *v, uint64_t offset, uint64_t *ret_end);
 
 /* Builds the view of a version (0: the newest) from the records. -ENOENT, -EUCLEAN, -ENOMEM. */
 int view_load(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_view **ret);
