@@ -115,6 +115,9 @@ uint64_t view_find(const struct store_view *v, uint64_t pos, uint64_t born, bool
 /* Where item i's lead and body begin, and where the body ends, in the document. */
 void view_span(const struct store_view *v, uint64_t i, uint64_t *ret_lead, uint64_t *ret_start, uint64_t *ret_end);
 
+/* The item whose lead or body holds the byte at `offset`, and where its lead begins. There is such an item. */
+struct view_cursor view_item_at(const struct store_view *v, uint64_t offset, uint64_t *ret_offset);
+
 /* How many messages end at or before `offset`; *ret_end: where the last of them ends. */
 uint64_t view_ending(const struct store_view *v, uint64_t offset, uint64_t *ret_end);
 
