@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""P1, P2, P3, P6 for the clients of merge-rules.md that keep a message list and read it before each save."""
+"""P1, P2, P3, P6 for the clients of the merge rules that keep a message list and read it before each save."""
 import clients
 from run_clients import run_node, run_python
 from harness import cases, main
