@@ -166,7 +166,7 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 void handle_changed(struct handle *h, const struct process *who)
 {
 	h->dirty = true;
-	h->settled = false;
+	h->refused = 0;
 	h->writer = *who;
 	atomic_store(&h->draft_size, draft_size(&h->draft));
 }

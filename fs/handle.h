@@ -47,9 +47,9 @@ struct handle {
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
 	bool flushed;			/* some flush came: without one the opener was killed before it had the descriptor */
 	bool dying;			/* the last flush came from a process that is being killed */
-	bool settled;			/* a flush said how the draft fared, and it has not changed since */
 	bool created;			/* the file is this handle's */
-	int error;			/* a write failed: what close says */
+	int error;			/* a write failed: what close says, however it goes on */
+	int refused;			/* what the last flush said, while the draft is what it was */
 	struct draft draft;
 	struct ticket_set *set;		/* opened for writing: the bases of its save */
 	struct process writer;		/* who wrote last */

@@ -68,7 +68,6 @@ static void reject(struct mount *m, struct handle *h, const struct place *place,
 		 (unsigned long long)draft_size(&h->draft),
 		 err ? "its bytes could not be kept: " : *kept ? "its bytes are kept as .historyfs/rejected/" : "it was empty",
 		 err ? store_strerror(err) : kept);
-	h->settled = true;
 	h->dirty = false;
 }
 
@@ -174,7 +173,6 @@ static bool orphaned(const struct handle *h, const struct place *place)
 static void saved(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
 {
 	h->dirty = h->truncated = h->created = false;
-	h->settled = true;
 	atomic_store(&h->draft_size, HANDLE_NONE);
 	inodes_hatch(m->inodes, h->inode, save->saved_ino);
 	if (save->saved_ino)
@@ -189,14 +187,6 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 			 (unsigned long long)save->version);
 }
 
-/* Says how a failed save is to be reported; an incomplete document keeps its draft until release. */
-static int failed(struct handle *h, const struct store_save *save)
-{
-	/* Incomplete or refused: the draft stays until release, where it is kept aside. */
-	h->error = save->error == -EINVAL ? 0 : save->error;
-	return save->error;
-}
-
 static void flushed(struct store_save *save)
 {
 	struct work *w = save->arg;
@@ -204,10 +194,11 @@ static void flushed(struct store_save *save)
 	int err;
 
 	pthread_mutex_lock(&h->lock);
-	if (save->error)
-		err = failed(h, save);
-	else
-		err = 0, saved(w->mount, h, &w->place, save);
+	err = save->error;
+	if (!err)
+		saved(w->mount, h, &w->place, save);
+	else if (err != -EINVAL)
+		h->refused = err;	/* what is incomplete gets another chance at release */
 	h->saving = false;
 	pthread_cond_broadcast(&h->idle);
 	pthread_mutex_unlock(&h->lock);
@@ -280,8 +271,8 @@ void save_release(struct mount *m, struct handle *h)
 	prepare(m, h, &w);
 	if (orphaned(h, &w.place))
 		goto out;
-	if (h->error) {
-		reject(m, h, &w.place, h->error, draft_size(&h->draft), NULL);
+	if (h->error || h->refused) {
+		reject(m, h, &w.place, h->error ? h->error : h->refused, draft_size(&h->draft), NULL);
 		goto out;
 	}
 	handle_releasing(h);
