@@ -28,7 +28,4 @@ struct history {
  */
 int history_apply(const struct history *h, struct db_txn *txn, struct job *job);
 
-/* The version that store_undo takes back when none is named: the newest in the log. -ENOENT. */
-int history_last_change(struct db_txn *txn, uint64_t ino, uint64_t *ret);
-
 #endif

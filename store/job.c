@@ -98,7 +98,6 @@ static int take_frame(struct job *job)
 		err = doc_guess_separator(head, head_size, item, d->count ? d->items[0].end - d->items[0].start : 0, &guess);
 		sep = guess.data;
 		sep_size = guess.size;
-		job->guessed = true;
 	}
 	if (!err) {
 		job->frame = frame_new(d->kind, 0, head, head_size, sep, sep_size, text + d->tail_start, job->text_size - d->tail_start);

@@ -21,7 +21,6 @@ struct job {
 	struct buf joined;
 	struct view_frame *frame;	/* what stands around the messages in the document; edition 0 */
 	bool raw;			/* no JSON: to be kept as it is */
-	bool guessed;			/* the separator is not the document's own but derived */
 
 	/* Set by history_apply. */
 	bool touched;			/* it may have written */

@@ -173,7 +173,7 @@ void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_st
 /* Copies bytes of the document; *ret is fewer than `size` only at its end. */
 int store_view_read(struct store_view *v, uint64_t offset, void *buf, size_t size, size_t *ret);
 
-/* Hands the bytes to `send` without copying them: at most `max` pieces, borrowed until it returns; its result is returned. */
+/* Hands the bytes to `send`, in few pieces, borrowed until it returns; its result is returned. */
 int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*send)(void *arg, struct iovec *pieces, int count), void *arg);
 
 /* How many of `bytes` equal the document's bytes at `offset`, from the first on. */

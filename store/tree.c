@@ -307,9 +307,10 @@ int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct s
 	return err;
 }
 
-static int drop_chunks_from(struct db_txn *txn, uint64_t ino, uint32_t number)
+/* Removes the keys from `from` on whose first `prefix` bytes are the same. */
+static int drop_keys(struct db_txn *txn, struct key from, size_t prefix)
 {
-	struct key from = key_chunk(ino, number), batch[64];
+	struct key batch[64];
 	struct db_value key, value;
 	struct db_scan scan;
 	size_t count;
@@ -317,7 +318,7 @@ static int drop_chunks_from(struct db_txn *txn, uint64_t ino, uint32_t number)
 
 	do {
 		count = 0;
-		err = db_scan_begin(&scan, txn, from.data, from.size, KEY_PREFIX);
+		err = db_scan_begin(&scan, txn, from.data, from.size, prefix);
 		if (err)
 			return err;
 		while (count < 64 && !(err = db_scan_next(&scan, &key, &value))) {
@@ -343,7 +344,7 @@ int tree_drop_chunks(struct db_txn *txn, uint64_t ino, uint64_t from_size, uint6
 
 	/* Most of a large file may be holes: look for what there is. */
 	if (end > keep + 64)
-		return drop_chunks_from(txn, ino, keep);
+		return drop_keys(txn, key_chunk(ino, keep), KEY_PREFIX);
 	for (; !err && keep < end; keep++) {
 		struct key key = key_chunk(ino, keep);
 
@@ -367,30 +368,10 @@ int tree_put_chunks(struct db_txn *txn, uint64_t ino, struct rec_attr *attr, con
 
 int tree_purge(struct db_txn *txn, uint64_t ino)
 {
-	struct key from = key_plain(ino, 0), batch[64];
-	struct db_value key, value;
-	struct db_scan scan;
-	size_t count;
-	int err;
+	struct key from = key_plain(ino, 0);
 
-	from.size = 8;
-	do {
-		count = 0;
-		err = db_scan_begin(&scan, txn, from.data, from.size, 8);
-		if (err)
-			return err;
-		while (count < 64 && !(err = db_scan_next(&scan, &key, &value))) {
-			memcpy(batch[count].data, key.data, key.size);
-			batch[count++].size = key.size;
-		}
-		db_scan_end(&scan);
-		if (err && err != -ENOENT)
-			return err;
-		err = 0;
-		for (size_t i = 0; !err && i < count; i++)
-			err = record_del(txn, &batch[i]);
-	} while (!err && count == 64);
-	return err;
+	from.size = 8;	/* the inode alone: all types */
+	return drop_keys(txn, from, from.size);
 }
 
 static int unlink_document(struct db_txn *txn, uint64_t ino, struct rec_attr *a)
