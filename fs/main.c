@@ -30,6 +30,7 @@ static const char usage_text[] =
 	"  -o max_document=SIZE     refuse larger documents (default 256M)\n"
 	"  -o ticket_ttl=SECONDS    how long a reader counts as the base of a save (default 3600)\n"
 	"  -o merge=edit            where an edit and a second append can't be told apart, take it as an edit\n"
+	"  -o power=save            let CPUs sleep while requests come: saves take longer\n"
 	"  -o ro                    read-only\n"
 	"  -o allow_other           other users may enter; permissions are checked\n"
 	"  -o fsname=NAME           the source that mount tables show (default: the path of STORE)\n"
@@ -39,7 +40,7 @@ static const char usage_text[] =
 
 struct arguments {
 	struct options options;
-	char *durability, *delayed, *merge, *cache, *max_document, *fsname;
+	char *durability, *delayed, *merge, *power, *cache, *max_document, *fsname;
 	int help, version, debug;
 };
 
@@ -56,6 +57,7 @@ static const struct fuse_opt option_table[] = {
 	OPTION("durability=%s", durability),
 	OPTION("delayed=%s", delayed),
 	OPTION("merge=%s", merge),
+	OPTION("power=%s", power),
 	OPTION("cache=%s", cache),
 	OPTION("max_document=%s", max_document),
 	OPTION("ticket_ttl=%u", options.ticket_ttl),
@@ -157,6 +159,9 @@ static int check_arguments(struct arguments *a)
 	if (a->merge && strcmp(a->merge, "edit") != 0 && strcmp(a->merge, "keep") != 0)
 		return bad("merge", a->merge, "keep or edit");
 	o->edit = a->merge && strcmp(a->merge, "edit") == 0;
+	if (a->power && strcmp(a->power, "save") != 0 && strcmp(a->power, "speed") != 0)
+		return bad("power", a->power, "speed or save");
+	o->power_save = a->power && strcmp(a->power, "save") == 0;
 	if (a->cache && !parse_size(a->cache, &o->cache))
 		return bad("cache", a->cache, "a size such as 64M");
 	o->max_document = 256 << 20;
@@ -262,6 +267,7 @@ static void mount_release(struct mount *m)
 	shown_free(m->shown);
 	renamed_free(m->renamed);
 	epoch_free(m->epoch);
+	latency_free(m->latency);
 	store_close(m->store);
 }
 
@@ -287,6 +293,8 @@ static int mount_prepare(struct mount *m)
 		err = renamed_new(&m->renamed);
 	if (!err)
 		err = epoch_new(&m->epoch);
+	if (!err && !m->options.power_save)
+		err = latency_new(&m->latency);
 	if (!err)
 		m->self = processes_identify(m->processes, getpid());
 	if (err)
@@ -325,7 +333,7 @@ static int serve(struct mount *m, struct fuse_args *args)
 	else
 		err = 0;
 	/* The saves that wait are committed and answered while there is still someone to answer. */
-	if (store_sync(m->store)) {
+	if (store_drain(m->store)) {
 		log_line(LOG_ERR, "not everything could be taken to disk");
 		err = 1;
 	}
@@ -414,6 +422,7 @@ int main(int argc, char **argv)
 	free(a.durability);
 	free(a.delayed);
 	free(a.merge);
+	free(a.power);
 	free(a.cache);
 	free(a.max_document);
 	free(a.fsname);

@@ -9,6 +9,7 @@
 
 #include "epoch.h"
 #include "inode.h"
+#include "latency.h"
 #include "process.h"
 #include "store.h"
 #include "renamed.h"
@@ -18,7 +19,7 @@
 
 struct options {
 	char *store, *mountpoint;
-	int foreground, import, read_only, allow_other, edit;
+	int foreground, import, read_only, allow_other, edit, power_save;
 	unsigned delay_ms, ticket_ttl;
 	uint64_t cache, max_document;
 };
@@ -33,6 +34,7 @@ struct mount {
 	struct shown *shown;
 	struct renamed *renamed;
 	struct epoch *epoch;
+	struct latency *latency;	/* may be NULL */
 	struct process self;
 	struct timespec started;
 	uid_t owner;
@@ -43,9 +45,13 @@ struct mount {
 	int ready_fd;
 };
 
+/* Every request comes by here. */
 static inline struct mount *mount_of(fuse_req_t req)
 {
-	return fuse_req_userdata(req);
+	struct mount *m = fuse_req_userdata(req);
+
+	latency_note(m->latency);
+	return m;
 }
 
 /* Who sent the request. */
