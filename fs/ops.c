@@ -287,10 +287,12 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-/* Replies: err. */
+/* Replies: err. For the root, what other processes see of the store is then what the mount shows: historyctl asks for that. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, -store_sync(mount_of(req)->store));
+	struct store *s = mount_of(req)->store;
+
+	fuse_reply_err(req, -(ino == STORE_ROOT ? store_drain(s) : store_sync(s)));
 }
 
 const struct fuse_lowlevel_ops fs_operations = {

@@ -11,22 +11,21 @@
 #include "tree.h"
 
 #define PENDING_MS 50	/* what is not a save may stay in memory this long */
+#define DRAIN_MS 1000	/* and what is in the journal may stay out of the tree this long */
 #define RETRY_MS 1000	/* after the disk refused it */
 
 struct commit {
 	struct store *store;
-	pthread_t thread;
+	pthread_t keeper;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* with `lock`: something to do */
-	pthread_cond_t settled;		/* with `lock`: `rounds` changed */
+	pthread_cond_t wake;		/* with `lock`: something for the keeper to do */
+	pthread_cond_t idle;		/* with `lock`: nobody leads any more */
 	pthread_mutex_t in_memory;	/* with a delay: one save at a time, from its bases to `done`. Taken before all others */
 	/* All under `lock`. */
 	struct job *first, **last;
-	bool pending, stop, sync;
-	struct timespec deadline;	/* of `pending` */
-	uint64_t rounds;		/* that have ended */
-	bool running;
-	int sync_error;			/* how the last round ended for the memory */
+	bool led;			/* a thread takes the queue's saves */
+	bool pending, urgent, stop;
+	struct timespec deadline, drain;	/* of `pending`: when to look again, and when it is to be in the tree */
 	struct commit_stats stats;
 };
 
@@ -171,24 +170,6 @@ static int run_together(struct commit *c, struct job **jobs)
 	return 0;
 }
 
-static int touch_superblock(struct store *s)
-{
-	struct key key = key_plain(0, REC_SUPER);
-	struct rec_super super;
-	struct db_txn *txn;
-	int err = db_durable_begin(s->db, &txn);
-
-	if (err)
-		return err;
-	err = record_get(txn, &key, &super, sizeof(super), NULL);
-	if (!err)
-		err = record_put(txn, &key, &super, sizeof(super));
-	if (!err)
-		return db_durable_commit(txn);
-	db_durable_abort(txn);
-	return err;
-}
-
 /*
  * On a full disk: takes memory along, which may hold removals, into the room that was set aside. What a transaction frees can be used
  * by the second one after it, hence two.
@@ -198,24 +179,21 @@ static bool make_room(struct store *s)
 	int err;
 
 	db_file_use_spare(s->directory);
-	err = touch_superblock(s);
+	err = db_drain(s->db, true);
 	if (!err)
-		err = touch_superblock(s);
+		err = db_drain(s->db, true);
 	db_file_keep_spare(s->directory);
 	return !err;
 }
 
 /* One that fails must not fail its neighbours (P1): after a failed group each is tried alone. */
-static int run_group(struct commit *c, struct job *jobs)
+static void run_group(struct commit *c, struct job *jobs)
 {
-	bool alone = !jobs || !jobs->next;
+	bool alone = !jobs->next;
 	struct job *next;
-	int err = run_together(c, &jobs), first = err;
-	bool room = err == -ENOSPC && make_room(c->store);
+	int err = run_together(c, &jobs);
 
-	if (room && !jobs)
-		return 0;
-	if (room || (err && !alone && err != -EIO)) {
+	if ((err == -ENOSPC && make_room(c->store)) || (err && !alone && err != -EIO)) {
 		for (; jobs; jobs = next) {
 			next = jobs->next;
 			jobs->next = NULL;
@@ -225,13 +203,57 @@ static int run_group(struct commit *c, struct job *jobs)
 			if (jobs)
 				finish(c, jobs, err);
 		}
-		return db_pending(c->store->db) ? first : 0;
+	} else {
+		finish_all(c, jobs, err);
 	}
-	finish_all(c, jobs, err);
-	return err;
 }
 
-/* ---- The writer thread ---------------------------------------------------------------------------------------- */
+/*
+ * All that wait, but one of each writer: what its next save is based on depends on how this one ends. Needs the lock.
+ */
+static bool has_writer(const struct job *jobs, uint64_t writer)
+{
+	for (; jobs; jobs = jobs->next) {
+		if (writer && jobs->save->writer == writer)
+			return true;
+	}
+	return false;
+}
+
+static struct job *take_group(struct commit *c)
+{
+	struct job *group = NULL, **last = &group, **at = &c->first, *job;
+
+	while ((job = *at)) {
+		if (has_writer(group, job->save->writer)) {
+			at = &job->next;
+			continue;
+		}
+		*at = job->next;
+		job->next = NULL;
+		*last = job;
+		last = &job->next;
+	}
+	c->last = at;
+	return group;
+}
+
+/* Needs the lock. Whoever finds nobody leading takes the queue's saves, his own and those that come meanwhile: no thread has to be woken. */
+static void lead(struct commit *c)
+{
+	c->led = true;
+	while (c->first) {
+		struct job *jobs = take_group(c);
+
+		pthread_mutex_unlock(&c->lock);
+		run_group(c, jobs);
+		pthread_mutex_lock(&c->lock);
+	}
+	c->led = false;
+	pthread_cond_broadcast(&c->idle);
+}
+
+/* ---- The keeper ----------------------------------------------------------------------------------------------- */
 
 static struct timespec after_ms(unsigned ms)
 {
@@ -255,74 +277,53 @@ static bool passed(const struct timespec *t)
 	return now.tv_sec > t->tv_sec || (now.tv_sec == t->tv_sec && now.tv_nsec >= t->tv_nsec);
 }
 
-static bool has_writer(const struct job *jobs, uint64_t writer)
+static unsigned pending_ms(const struct commit *c)
 {
-	for (; jobs; jobs = jobs->next) {
-		if (writer && jobs->save->writer == writer)
-			return true;
-	}
-	return false;
+	return c->store->delay_ms ? c->store->delay_ms : PENDING_MS;
 }
 
-/*
- * All that wait, but one of each writer: what its next save is based on depends on how this one ends. Needs the lock.
- */
-static struct job *take_group(struct commit *c)
+static int with_room(struct store *s, int err)
 {
-	struct job *group = NULL, **last = &group, **at = &c->first, *job;
-
-	while ((job = *at)) {
-		if (has_writer(group, job->save->writer)) {
-			at = &job->next;
-			continue;
-		}
-		*at = job->next;
-		job->next = NULL;
-		*last = job;
-		last = &job->next;
-	}
-	c->last = at;
-	return group;
+	return err == -ENOSPC && make_room(s) ? 0 : err;
 }
 
-static void *writer(void *arg)
+/* Takes what is in memory to the journal soon, and to the tree now and then. */
+static void *keep(void *arg)
 {
 	struct commit *c = arg;
-	struct job *jobs;
-	int err;
+	struct store *s = c->store;
 
 	pthread_mutex_lock(&c->lock);
-	for (;;) {
-		while (!c->first && !c->sync && !(c->pending && (c->stop || passed(&c->deadline)))) {
-			if (c->stop)
-				goto out;
-			if (c->pending)
-				pthread_cond_timedwait(&c->wake, &c->lock, &c->deadline);
-			else
-				pthread_cond_wait(&c->wake, &c->lock);
+	while (!c->stop) {
+		bool drain;
+		int err;
+
+		if (c->first && !c->led) {
+			lead(c);
+			continue;
 		}
-		jobs = take_group(c);
-		c->pending = c->sync = false;
-		c->running = true;
+		if (!c->pending) {
+			pthread_cond_wait(&c->wake, &c->lock);
+			continue;
+		}
+		if (!c->urgent && !passed(&c->deadline)) {
+			pthread_cond_timedwait(&c->wake, &c->lock, &c->deadline);
+			continue;
+		}
+		drain = c->urgent || passed(&c->drain);
+		c->pending = c->urgent = false;
 		pthread_mutex_unlock(&c->lock);
-
-		err = jobs || db_pending(c->store->db) ? run_group(c, jobs) : 0;
-
-		if (db_pending(c->store->db))
-			commit_pending(c);
+		drain = drain || db_crowded(s->db);
+		err = with_room(s, drain ? db_drain(s->db, false) : db_sync(s->db));
 		pthread_mutex_lock(&c->lock);
-		if (err && c->pending) {
-			if (c->stop)
-				c->pending = false;
-			else
-				c->deadline = after_ms(RETRY_MS);
+		if (!c->pending && db_pending(s->db)) {
+			/* It has not been drained, or something has come since. */
+			c->pending = true;
+			if (drain)
+				c->drain = after_ms(DRAIN_MS);
+			c->deadline = after_ms(err ? RETRY_MS : pending_ms(c));
 		}
-		c->running = false;
-		c->rounds++;
-		c->sync_error = db_pending(c->store->db) ? err : 0;
-		pthread_cond_broadcast(&c->settled);
 	}
-out:
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }
@@ -343,12 +344,12 @@ int commit_new(struct store *s, struct commit **ret)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
-	pthread_cond_init(&c->settled, NULL);
+	pthread_cond_init(&c->idle, NULL);
 	pthread_condattr_destroy(&attr);
 	/* Signals are for the program's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = pthread_create(&c->thread, NULL, writer, c);
+	err = pthread_create(&c->keeper, NULL, keep, c);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err) {
 		free(c);
@@ -363,25 +364,31 @@ void commit_free(struct commit *c)
 	if (!c)
 		return;
 	pthread_mutex_lock(&c->lock);
+	while (c->led || c->first)
+		pthread_cond_wait(&c->idle, &c->lock);
 	c->stop = true;
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
-	pthread_join(c->thread, NULL);
+	pthread_join(c->keeper, NULL);
+	with_room(c->store, db_drain(c->store->db, false));
 	pthread_cond_destroy(&c->wake);
-	pthread_cond_destroy(&c->settled);
+	pthread_cond_destroy(&c->idle);
 	pthread_mutex_destroy(&c->lock);
 	pthread_mutex_destroy(&c->in_memory);
 	free(c);
 }
 
-void commit_pending(struct commit *c)
+void commit_pending(struct commit *c, bool urgent)
 {
-	unsigned ms = c->store->delay_ms ? c->store->delay_ms : PENDING_MS;
-
 	pthread_mutex_lock(&c->lock);
 	if (!c->pending) {
 		c->pending = true;
-		c->deadline = after_ms(ms);
+		c->deadline = after_ms(pending_ms(c));
+		c->drain = after_ms(DRAIN_MS);
+		pthread_cond_signal(&c->wake);
+	}
+	if (urgent && !c->urgent) {
+		c->urgent = true;
 		pthread_cond_signal(&c->wake);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -389,20 +396,12 @@ void commit_pending(struct commit *c)
 
 int commit_sync(struct commit *c)
 {
-	uint64_t rounds;
-	int err;
+	return with_room(c->store, db_sync(c->store->db));
+}
 
-	pthread_mutex_lock(&c->lock);
-	/* A round that is under way may have begun before what is to be synced. */
-	rounds = c->rounds + (c->running ? 2 : 1);
-	while (c->rounds < rounds) {
-		c->sync = true;
-		pthread_cond_signal(&c->wake);
-		pthread_cond_wait(&c->settled, &c->lock);
-	}
-	err = c->sync_error;
-	pthread_mutex_unlock(&c->lock);
-	return err;
+int commit_drain(struct commit *c)
+{
+	return with_room(c->store, db_drain(c->store->db, false));
 }
 
 void commit_stats(struct commit *c, struct commit_stats *ret)
@@ -462,6 +461,9 @@ void commit_submit(struct commit *c, struct store_save *save)
 	pthread_mutex_lock(&c->lock);
 	*c->last = job;
 	c->last = &job->next;
-	pthread_cond_signal(&c->wake);
+	if (save->flags & STORE_SAVE_QUEUED)
+		pthread_cond_signal(&c->wake);
+	else if (!c->led)
+		lead(c);
 	pthread_mutex_unlock(&c->lock);
 }

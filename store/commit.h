@@ -1,16 +1,19 @@
 /*
- * Group commit. Saves wait in a queue; the writer thread takes all that are there into one transaction, merges each inside it, commits
- * once and then answers them. What updates left in memory goes to disk with the next group, or alone after a while.
+ * Group commit. Saves wait in a queue; one thread takes all that are there into one transaction, merges each inside it, commits once and
+ * then answers them. That thread is one of those that have submitted them: it goes on until the queue is empty.
  *
  *	store_submit -> [queue] -> group -> durable -> done()
  *	                              \-> failed: each alone -> done()
  *
- * With a delay configured a save is an update of the memory, made in the caller's thread, and the writer thread only
- * takes memory to disk.
+ * With a delay configured a save is an update of the memory, made in the caller's thread.
+ *
+ * The keeper, a thread of its own, takes the saves that are only queued, makes durable what updates left in memory, and takes what is durable to the tree, where other processes
+ * see it.
  */
 #ifndef STORE_COMMIT_H
 #define STORE_COMMIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,11 +32,13 @@ void commit_free(struct commit *c);
 
 void commit_submit(struct commit *c, struct store_save *save);
 
-/* Memory has something for the disk: see to it within the delay. */
-void commit_pending(struct commit *c);
+/* Memory has something for the disk: see to it within the delay, or at once. */
+void commit_pending(struct commit *c, bool urgent);
 
-/* Waits until what was done before is on disk. 0, or why it is not. */
+/* Makes what was done before durable. 0, or why it is not. */
 int commit_sync(struct commit *c);
+/* Takes it to the tree. */
+int commit_drain(struct commit *c);
 
 void commit_stats(struct commit *c, struct commit_stats *ret);
 

@@ -1,207 +1,120 @@
 #include "db.h"
 
+#include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "db_file.h"
-#include "mem.h"
+#include "db_inside.h"
 
-#define POOL_SIZE 16
 #define PENDING_LIMIT (64u << 20)	/* bytes in memory after which updates wait for the disk */
 #define SMALL_CHANGE 2048
+#define JOURNAL_ENTRY (JOURNAL_HALF / 4)	/* larger ones are no faster there than on the disk */
 
-enum kind { READ, UPDATE, DURABLE };
-
-struct db_txn {
-	struct db *db;
-	enum kind kind;
-	MDB_txn *mdb;
-	struct mem local;	/* UPDATE: what it has written so far */
-	bool conflict;		/* UPDATE: touched a key that is in flight */
-	uint64_t seq;		/* DURABLE: memory up to here is taken along; READ: is on its disk, with what came after */
-};
-
-/* Hashes of the keys that the durable transaction in flight has changed. */
-struct keys {
-	uint64_t *slots;
-	size_t count, room;
-};
-
-struct db {
-	char *path;
-	bool read_only, alone;
-	uint64_t map_size;
-	int lock_fd;
-	void (*on_pending)(void *arg);
-	void *arg;
-
-	pthread_mutex_t update;
-	pthread_cond_t settled;		/* with `update`: a durable transaction has ended */
-	bool has_committer;		/* update */
-	pthread_t committer;		/* update; the thread of the last durable transaction */
-	bool in_flight;			/* update */
-	uint64_t ended;			/* update: durable transactions that have ended */
-	int last_error;			/* update: why memory did not reach the disk when it was last tried, or 0 */
-	struct keys keys;		/* update; filled by the durable transaction */
-	bool locked;			/* update: the file lock is held */
-	uint64_t seq;			/* update */
-	uint64_t reopened;		/* update */
-
-	/* The last durable transaction: LMDB's number for it, and the memory that it takes along. Set in this order, read in the other. */
-	atomic_uint_fast64_t flight_id, flight_seq;
-
-	pthread_rwlock_t memory;
-	struct mem mem;			/* memory; changed only with `update` held too */
-	MDB_env *env;			/* memory; changed only with `update` held too */
-	MDB_dbi dbi;			/* memory */
-
-	pthread_mutex_t pool;
-	MDB_txn *idle[POOL_SIZE];	/* pool */
-	int idle_count;			/* pool */
-};
-
-/* The one place where LMDB's codes become errnos. */
-static int translate(int rc)
+static bool is_pending(const struct db *db)
 {
-	if (rc >= 0)
-		return -rc;
-	switch (rc) {
-	case MDB_NOTFOUND:
-		return -ENOENT;
-	case MDB_MAP_FULL:
-	case MDB_MAP_RESIZED:
-		return -ENOSPC;
-	case MDB_TXN_FULL:
-		return -EFBIG;
-	case MDB_VERSION_MISMATCH:
-		return -EPROTO;
-	case MDB_INVALID:
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_INCOMPATIBLE:
-		return -EUCLEAN;
-	case MDB_READERS_FULL:
-		return -EBUSY;
-	case MDB_BAD_VALSIZE:
-		return -ENAMETOOLONG;
-	default:
-		return -EIO;
-	}
+	return db->mem.count || db->frozen.count;
 }
 
-/* ---- The environment ------------------------------------------------------------------------------------------ */
-
-static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env **ret, MDB_dbi *ret_dbi)
+static void tell(struct db *db, bool now)
 {
-	MDB_env *env = NULL;
-	MDB_txn *txn;
-	MDB_envinfo info;
-	MDB_stat stat;
-	int rc;
+	if (db->on_pending)
+		db->on_pending(db->arg, now);
+}
 
-	if (!(flags & MDB_RDONLY)) {
-		int err = db_file_reserve(dir);
+/* ---- The lock between processes ------------------------------------------------------------------------------- */
 
-		if (err)
-			return err;
-	}
-	rc = mdb_env_create(&env);
-	if (rc)
-		return translate(rc);
-	rc = mdb_env_set_mapsize(env, map_size);
-	if (!rc)
-		rc = mdb_env_set_maxreaders(env, 510);
-	if (!rc)
-		rc = mdb_env_open(env, dir, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	if (!rc)
-		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-	if (!rc) {
-		rc = mdb_dbi_open(txn, NULL, 0, ret_dbi);
-		if (rc)
-			mdb_txn_abort(txn);
-		else
-			rc = mdb_txn_commit(txn);
-	}
-	if (rc) {
-		mdb_env_close(env);
-		return translate(rc);
-	}
-	/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
-	mdb_env_info(env, &info);
-	mdb_env_stat(env, &stat);
-	if (db_file_size(dir) < (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize) {
-		mdb_env_close(env);
-		return -EUCLEAN;
-	}
-	if (!(flags & MDB_RDONLY)) {
-		int dead;
+/* Where the tree says that it is. */
+static int read_place(struct db *db, struct journal_place *ret)
+{
+	struct journal_place place = { 0 };
+	struct disk_txn *txn;
+	struct db_value v;
+	int err = disk_read_begin(db->disk, &txn);
 
-		mdb_reader_check(env, &dead);
-	}
-	*ret = env;
+	if (err)
+		return err;
+	err = disk_get(db->disk, txn, db->journal_key, db->journal_key_size, &v);
+	if (!err && v.size == sizeof(place))
+		memcpy(&place, v.data, sizeof(place));
+	disk_read_end(db->disk, txn);
+	if (err && err != -ENOENT)
+		return err;
+	*ret = (struct journal_place){ le64toh(place.taken), le64toh(place.mark) };
 	return 0;
 }
 
-/* Fills a new environment in `dir` with its first records, durably. */
-static int env_create(const char *dir, const struct db_options *o)
+/* Needs `update`. The journal begins anew after this entry. */
+static void restart(struct db *db, uint64_t taken)
 {
-	MDB_env *env = NULL;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-	struct db fresh = { 0 };
-	int err;
-
-	err = env_open(dir, o->map_size, 0, &env, &dbi);
-	if (err)
-		return err;
-	fresh.dbi = dbi;
-	err = translate(mdb_txn_begin(env, NULL, 0, &txn));
-	if (!err) {
-		err = o->fill(&(struct db_txn){ .db = &fresh, .kind = DURABLE, .mdb = txn }, o->arg);
-		if (err)
-			mdb_txn_abort(txn);
-		else
-			err = translate(mdb_txn_commit(txn));
-	}
-	free(fresh.keys.slots);
-	if (!err)
-		err = translate(mdb_env_sync(env, 1));
-	mdb_env_close(env);
-	return err;
+	db->place.taken = taken;
+	db->half_free = true;
+	db->journal_broken = false;
+	journal_restart(db->journal, &db->place);
 }
 
-static unsigned env_flags(const struct db *db)
+/* Both need `update`. */
+static int file_lock(struct db *db)
 {
-	return db->read_only ? MDB_RDONLY : 0;
+	struct journal_place place;
+	int err;
+
+	if (db->locked)
+		return 0;
+	err = db_file_lock(db->lock_fd);
+	if (err)
+		return err;
+	db->locked = true;
+	if (!db->journal)
+		return 0;
+	/* Another process may have used the journal; it has left nothing in it. */
+	if (read_place(db, &place)) {
+		db->journal_broken = true;
+	} else if (place.taken != db->place.taken || place.mark != db->place.mark) {
+		restart(db, place.taken);
+		db->marked = false;
+	}
+	return 0;
+}
+
+static void file_unlock_if_idle(struct db *db)
+{
+	if (db->locked && !is_pending(db) && !db->in_flight && !db->draining) {
+		db_file_unlock(db->lock_fd);
+		db->locked = false;
+	}
+}
+
+/* ---- Opening -------------------------------------------------------------------------------------------------- */
+
+static int create(const char *path, const struct db_options *o)
+{
+	struct db_txn txn = { .kind = DURABLE };
+	char *fresh;
+	int err = db_file_prepare(path, &fresh);
+
+	if (err || !fresh)
+		return err;
+	err = o->fill(&txn, o->arg);
+	if (!err)
+		err = disk_create(fresh, o->map_size, &txn.local);
+	mem_release(&txn.local);
+	return db_file_install(path, fresh, err);
 }
 
 int db_open(const char *path, const struct db_options *o, struct db **ret)
 {
 	pthread_rwlockattr_t attr;
 	struct db *db;
-	int err;
+	int err = 0;
 
-	if (o->create && !o->read_only) {
-		char *fresh;
-
-		err = db_file_prepare(path, &fresh);
-		if (!err && fresh) {
-			err = env_create(fresh, o);
-			err = db_file_install(path, fresh, err);
-		}
-		if (err)
-			return err;
-	}
-	err = db_file_present(path);
+	if (o->create && !o->read_only)
+		err = create(path, o);
+	if (!err)
+		err = db_file_present(path);
 	if (err)
 		return err;
 	db = calloc(1, sizeof(*db));
@@ -213,22 +126,23 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	pthread_rwlock_init(&db->memory, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&db->update, NULL);
-	pthread_mutex_init(&db->pool, NULL);
 	pthread_cond_init(&db->settled, NULL);
 	db->read_only = o->read_only;
-	db->map_size = o->map_size;
 	db->on_pending = o->on_pending;
 	db->arg = o->arg;
+	memcpy(db->journal_key, o->journal_key, o->journal_key_size);
+	db->journal_key_size = o->journal_key_size;
 	db->lock_fd = -1;
 	atomic_init(&db->flight_id, UINT64_MAX);
 	db->path = strdup(path);
-	err = db->path ? 0 : -ENOMEM;
-	if (!err && !db->read_only)
-		err = db_file_lock_open(path, &db->lock_fd);
-	if (!err && !db->read_only)
-		err = db_file_join(db->lock_fd, &db->alone);
+	err = db->path ? db_file_lock_open(path, db->read_only, &db->lock_fd) : -ENOMEM;
 	if (!err)
-		err = env_open(path, db->map_size, env_flags(db), &db->env, &db->dbi);
+		err = db_file_join(db->lock_fd);
+	/* Who only reads does not need to be seen where it can't be. */
+	if (err && db->read_only && db->path)
+		err = 0;
+	if (!err)
+		err = disk_open(path, o->map_size, db->read_only, &db->disk);
 	if (err) {
 		db_close(db);
 		return err;
@@ -237,452 +151,131 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	return 0;
 }
 
-/* Needs `update` and `memory`, or that no other thread is left. */
-static void env_close(struct db *db)
-{
-	while (db->idle_count)
-		mdb_txn_abort(db->idle[--db->idle_count]);
-	if (db->env)
-		mdb_env_close(db->env);
-	db->env = NULL;
-}
-
 void db_close(struct db *db)
 {
 	if (!db)
 		return;
-	env_close(db);
+	disk_close(db->disk);
+	journal_close(db->journal);
 	mem_release(&db->mem);
-	free(db->keys.slots);
+	mem_release(&db->frozen);
 	if (db->lock_fd >= 0)
 		close(db->lock_fd);
 	pthread_rwlock_destroy(&db->memory);
 	pthread_mutex_destroy(&db->update);
-	pthread_mutex_destroy(&db->pool);
 	pthread_cond_destroy(&db->settled);
 	free(db->path);
 	free(db);
 }
 
-/* Needs `update`. An environment is dead after a failed write of its meta page: begin with a new one. */
-static int reopen(struct db *db)
+/*
+ * What the last process could not take to the tree, because it was killed or the power failed. Needs `update` and the file lock. What only reads
+ * shows it: the next commit on this disk takes just these along.
+ */
+static int replay(struct db *db)
 {
-	MDB_env *env = NULL;
-	MDB_dbi dbi;
-	int err;
+	struct disk_txn *txn;
+	uint64_t last;
+	int err = read_place(db, &db->place);
 
-	pthread_rwlock_wrlock(&db->memory);
-	env_close(db);
-	err = env_open(db->path, db->map_size, env_flags(db), &env, &dbi);
-	if (!err) {
-		db->env = env;
-		db->dbi = dbi;
-		db->reopened++;
+	if (!err)
+		err = journal_open(db->path, db->read_only, &db->journal);
+	if (!err)
+		err = journal_replay(db->journal, &db->place, &db->frozen, &last);
+	if (err)
+		return err;
+	restart(db, last);
+	if (!db->frozen.count)
+		return 0;
+	/* Until the disk has them, the entries must stay. */
+	db->half_free = false;
+	db->journal_broken = true;
+	err = disk_read_begin(db->disk, &txn);
+	if (err)
+		return err;
+	if (db->read_only)
+		atomic_store(&db->flight_id, disk_txn_id(txn) + 1);
+	disk_read_end(db->disk, txn);
+	return 0;
+}
+
+static int recover(struct db *db)
+{
+	int err = 0;
+
+	if (db->read_only) {
+		/* When another process has something pending it is alive, and takes care of its journal. */
+		if (db->lock_fd >= 0 && !db_file_hold(db->lock_fd))
+			return 0;
+		err = replay(db);
+		if (db->lock_fd >= 0)
+			db_file_unlock(db->lock_fd);
+		return err == -ENOENT ? 0 : err;
 	}
-	pthread_rwlock_unlock(&db->memory);
+	err = file_lock(db);
+	if (!err)
+		err = replay(db);
+	/* Without room for one the store does as well, only slower. */
+	if (err == -ENOENT) {
+		err = 0;
+		if (!journal_create(db->path) && !journal_open(db->path, false, &db->journal))
+			restart(db, db->place.taken);
+	}
+	if (!err && getrandom(&db->place.mark, sizeof(db->place.mark), 0) != sizeof(db->place.mark))
+		err = -EIO;
+	if (!err && db->journal && !db->journal_broken)
+		restart(db, db->place.taken);
+	file_unlock_if_idle(db);
 	return err;
 }
 
-/* ---- Reading -------------------------------------------------------------------------------------------------- */
-
-/*
- * LMDB reads the number of the newest state and then its root, from one of two places that commits use in turn. A reader that is
- * delayed between the two has the root of the second commit after it under the older number: a state that may not be on disk yet,
- * and would be laid under the wrong memory. It tries again. Aborts the transaction on failure.
- */
-static int snapshot_settle(struct db *db, MDB_txn *txn)
+int db_use_journal(struct db *db)
 {
-	MDB_envinfo info;
-	int rc = 0;
-
-	for (int i = 0; !rc && i < 8; i++) {
-		mdb_env_info(db->env, &info);
-		if (info.me_last_txnid <= mdb_txn_id(txn) + 1)
-			return 0;
-		mdb_txn_reset(txn);
-		rc = mdb_txn_renew(txn);
-	}
-	if (rc)
-		mdb_txn_abort(txn);
-	return translate(rc);
-}
-
-/* Needs `memory` or `update`. */
-static int snapshot_begin(struct db *db, MDB_txn **ret)
-{
-	MDB_txn *txn = NULL;
-	int rc;
-
-	if (!db->env)
-		return -EIO;
-	pthread_mutex_lock(&db->pool);
-	if (db->idle_count)
-		txn = db->idle[--db->idle_count];
-	pthread_mutex_unlock(&db->pool);
-	if (txn) {
-		rc = mdb_txn_renew(txn);
-		if (rc) {
-			mdb_txn_abort(txn);
-			txn = NULL;
-		}
-	}
-	if (!txn) {
-		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
-		if (rc)
-			return translate(rc);
-	}
-	rc = snapshot_settle(db, txn);
-	if (!rc)
-		*ret = txn;
-	return rc;
-}
-
-static void snapshot_end(struct db *db, MDB_txn *txn)
-{
-	mdb_txn_reset(txn);
-	pthread_mutex_lock(&db->pool);
-	if (db->idle_count < POOL_SIZE) {
-		db->idle[db->idle_count++] = txn;
-		txn = NULL;
-	}
-	pthread_mutex_unlock(&db->pool);
-	if (txn)
-		mdb_txn_abort(txn);
-}
-
-int db_read_begin(struct db *db, struct db_txn **ret)
-{
-	struct db_txn *txn = calloc(1, sizeof(*txn));
-	uint64_t seq;
 	int err;
 
-	if (!txn)
-		return -ENOMEM;
-	txn->db = db;
-	txn->kind = READ;
-	pthread_rwlock_rdlock(&db->memory);
-	if (!db->env) {
-		/* It could not be opened again when the disk failed. */
-		pthread_rwlock_unlock(&db->memory);
-		pthread_mutex_lock(&db->update);
-		err = db->env ? 0 : reopen(db);
-		pthread_mutex_unlock(&db->update);
-		pthread_rwlock_rdlock(&db->memory);
-	}
-	err = snapshot_begin(db, &txn->mdb);
-	if (err) {
-		pthread_rwlock_unlock(&db->memory);
-		free(txn);
-		return err;
-	}
-	/* Until memory is dropped, what has just been committed is newer than what lies over it. */
-	seq = atomic_load(&db->flight_seq);
-	if (mdb_txn_id(txn->mdb) >= atomic_load(&db->flight_id))
-		txn->seq = seq;
-	*ret = txn;
-	return 0;
+	pthread_mutex_lock(&db->update);
+	err = recover(db);
+	pthread_mutex_unlock(&db->update);
+	/* On a full disk it stays where it is, for now. */
+	if (!err)
+		err = db_drain(db, false);
+	return err == -ENOSPC ? 0 : err;
 }
 
-void db_read_end(struct db_txn *txn)
+int db_reopen(struct db *db)
 {
-	struct db *db;
+	int err;
 
-	if (!txn)
-		return;
-	db = txn->db;
-	snapshot_end(db, txn->mdb);
+	pthread_rwlock_wrlock(&db->memory);
+	err = disk_reopen(db->disk);
+	if (!err)
+		db->reopened++;
 	pthread_rwlock_unlock(&db->memory);
-	free(txn);
-}
-
-/* ---- Keys in flight ------------------------------------------------------------------------------------------- */
-
-static uint64_t key_hash(const void *key, size_t size)
-{
-	const unsigned char *p = key;
-	uint64_t h = 0xcbf29ce484222325u;
-
-	while (size--)
-		h = (h ^ *p++) * 0x100000001b3u;
-	return h ? h : 1;
-}
-
-static bool keys_has(const struct keys *k, uint64_t hash)
-{
-	if (!k->count)
-		return false;
-	for (size_t i = hash & (k->room - 1); k->slots[i]; i = (i + 1) & (k->room - 1)) {
-		if (k->slots[i] == hash)
-			return true;
-	}
-	return false;
-}
-
-static int keys_add(struct keys *k, uint64_t hash)
-{
-	size_t i;
-
-	if ((k->count + 1) * 2 > k->room) {
-		struct keys bigger = { .room = k->room ? k->room * 2 : 64 };
-
-		bigger.slots = calloc(bigger.room, sizeof(*bigger.slots));
-		if (!bigger.slots)
-			return -ENOMEM;
-		for (size_t j = 0; j < k->room; j++) {
-			if (k->slots[j])
-				keys_add(&bigger, k->slots[j]);
-		}
-		free(k->slots);
-		*k = bigger;
-	}
-	for (i = hash & (k->room - 1); k->slots[i]; i = (i + 1) & (k->room - 1)) {
-		if (k->slots[i] == hash)
-			return 0;
-	}
-	k->slots[i] = hash;
-	k->count++;
-	return 0;
-}
-
-static void keys_clear(struct keys *k)
-{
-	if (k->room > 4096) {
-		free(k->slots);
-		*k = (struct keys){ 0 };
-	} else if (k->count) {
-		memset(k->slots, 0, k->room * sizeof(*k->slots));
-		k->count = 0;
-	}
-}
-
-/* ---- Records -------------------------------------------------------------------------------------------------- */
-
-static bool in_conflict(struct db_txn *txn, const void *key, size_t size)
-{
-	if (txn->kind == UPDATE && txn->db->in_flight && keys_has(&txn->db->keys, key_hash(key, size)))
-		txn->conflict = true;
-	return txn->conflict;
-}
-
-/* Whether the disk that a reader sees has something newer. */
-static bool is_hidden(const struct db_txn *txn, const struct mem_node *n)
-{
-	return txn->kind == READ && n->seq <= txn->seq;
-}
-
-int db_get(struct db_txn *txn, const void *key, size_t key_size, struct db_value *ret)
-{
-	MDB_val k = { key_size, (void *)key }, v;
-	const struct mem_node *n = NULL;
-	int rc;
-
-	if (txn->kind == UPDATE) {
-		n = mem_get(&txn->local, key, key_size);
-		if (!n && in_conflict(txn, key, key_size))
-			return -EAGAIN;
-	}
-	if (!n && txn->kind != DURABLE)
-		n = mem_get(&txn->db->mem, key, key_size);
-	if (n && is_hidden(txn, n))
-		n = NULL;
-	if (n) {
-		if (n->removed)
-			return -ENOENT;
-		*ret = (struct db_value){ n->value, n->value_size };
-		return 0;
-	}
-	rc = mdb_get(txn->mdb, txn->db->dbi, &k, &v);
-	if (rc)
-		return translate(rc);
-	*ret = (struct db_value){ v.mv_data, v.mv_size };
-	return 0;
-}
-
-static int change(struct db_txn *txn, const void *key, size_t key_size, const void *value, size_t value_size)
-{
-	MDB_val k = { key_size, (void *)key }, v = { value_size, (void *)value };
-	int rc, err;
-
-	if (key_size > 511)
-		return -ENAMETOOLONG;
-	if (txn->kind == UPDATE) {
-		if (in_conflict(txn, key, key_size))
-			return -EAGAIN;
-		return mem_put(&txn->local, key, key_size, value, value_size, 0);
-	}
-	err = keys_add(&txn->db->keys, key_hash(key, key_size));
-	if (err)
-		return err;
-	if (value)
-		rc = mdb_put(txn->mdb, txn->db->dbi, &k, &v, 0);
-	else
-		rc = mdb_del(txn->mdb, txn->db->dbi, &k, NULL);
-	return rc == MDB_NOTFOUND ? 0 : translate(rc);
-}
-
-int db_put(struct db_txn *txn, const void *key, size_t key_size, const void *value, size_t value_size)
-{
-	return change(txn, key, key_size, value ? value : "", value_size);
-}
-
-int db_del(struct db_txn *txn, const void *key, size_t key_size)
-{
-	return change(txn, key, key_size, NULL, 0);
-}
-
-/* ---- Scanning ------------------------------------------------------------------------------------------------- */
-
-static int disk_step(struct db_scan *s, MDB_cursor_op op)
-{
-	MDB_val k = { s->disk_key.size, (void *)s->disk_key.data }, v;
-	int rc = mdb_cursor_get(s->cursor, &k, &v, op);
-
-	if (rc == MDB_NOTFOUND) {
-		s->disk_key = (struct db_value){ 0 };
-		return 0;
-	}
-	if (rc)
-		return translate(rc);
-	s->disk_key = (struct db_value){ k.mv_data, k.mv_size };
-	s->disk_value = (struct db_value){ v.mv_data, v.mv_size };
-	return 0;
-}
-
-int db_scan_begin(struct db_scan *s, struct db_txn *txn, const void *key, size_t key_size, size_t prefix)
-{
-	MDB_cursor *cursor;
-	int rc, err;
-
-	*s = (struct db_scan){ .txn = txn, .prefix_size = prefix };
-	memcpy(s->prefix, key, prefix);
-	/* Keys in flight are known one by one, not as ranges. */
-	if (txn->kind == UPDATE && txn->db->in_flight && txn->db->keys.count) {
-		txn->conflict = true;
-		return -EAGAIN;
-	}
-	rc = mdb_cursor_open(txn->mdb, txn->db->dbi, &cursor);
-	if (rc)
-		return translate(rc);
-	s->cursor = cursor;
-	s->disk_key = (struct db_value){ key, key_size };
-	err = disk_step(s, key_size ? MDB_SET_RANGE : MDB_FIRST);
-	if (err) {
-		db_scan_end(s);
-		return err;
-	}
-	if (txn->kind != DURABLE)
-		s->memory = mem_seek(&txn->db->mem, key, key_size);
-	if (txn->kind == UPDATE)
-		s->local = mem_seek(&txn->local, key, key_size);
-	return 0;
-}
-
-static int order(const struct mem_node *n, const struct db_value *key)
-{
-	if (!n)
-		return 1;
-	if (!key->data)
-		return -1;
-	return mem_compare(n->key, n->key_size, key->data, key->size);
-}
-
-int db_scan_next(struct db_scan *s, struct db_value *ret_key, struct db_value *ret_value)
-{
-	for (;;) {
-		const struct mem_node *n = s->memory;
-		struct db_value key, value;
-		bool removed = false;
-		int c, err;
-
-		/* `state` says that the disk's record was handed out and is still under the cursor. */
-		if (s->state) {
-			s->state = 0;
-			err = disk_step(s, MDB_NEXT);
-			if (err)
-				return err;
-		}
-		while (n && is_hidden(s->txn, n))
-			n = s->memory = n->next[0];
-		if (s->local && order(s->local, &(struct db_value){ n ? n->key : NULL, n ? n->key_size : 0 }) <= 0) {
-			if (n && order(s->local, &(struct db_value){ n->key, n->key_size }) == 0)
-				s->memory = n->next[0];
-			n = s->local;
-		}
-		c = order(n, &s->disk_key);
-		if (!n && !s->disk_key.data)
-			return -ENOENT;
-		if (c <= 0) {
-			key = (struct db_value){ n->key, n->key_size };
-			value = (struct db_value){ n->value, n->value_size };
-			removed = n->removed;
-			if (n == s->local)
-				s->local = n->next[0];
-			else
-				s->memory = n->next[0];
-			if (c == 0)
-				s->state = 1;
-		} else {
-			key = s->disk_key;
-			value = s->disk_value;
-			s->state = 1;
-		}
-		if (key.size < s->prefix_size || memcmp(key.data, s->prefix, s->prefix_size) != 0)
-			return -ENOENT;
-		if (removed)
-			continue;
-		*ret_key = key;
-		*ret_value = value;
-		return 0;
-	}
-}
-
-void db_scan_end(struct db_scan *s)
-{
-	if (s->cursor)
-		mdb_cursor_close(s->cursor);
-	s->cursor = NULL;
+	return err;
 }
 
 /* ---- Updating ------------------------------------------------------------------------------------------------- */
 
-/* Both need `update`. */
-static int file_lock(struct db *db)
+/* Needs `update`. */
+static int snapshot_begin(struct db *db, struct db_txn *txn)
 {
-	int err;
+	int err = file_lock(db);
 
-	if (db->locked)
-		return 0;
-	err = db_file_lock(db->lock_fd);
-	if (!err)
-		db->locked = true;
-	return err;
-}
-
-static void file_unlock_if_idle(struct db *db)
-{
-	if (db->locked && !db->mem.count && !db->in_flight) {
-		db_file_unlock(db->lock_fd);
-		db->locked = false;
-	}
+	if (!err && !disk_is_open(db->disk))
+		err = db_reopen(db);
+	return err ? err : disk_read_begin(db->disk, &txn->disk);
 }
 
 static int run_update(struct db *db, struct db_txn *txn, int (*fn)(struct db_txn *txn, void *arg), void *arg)
 {
-	int err = file_lock(db);
+	int err = snapshot_begin(db, txn);
 
-	if (!err && !db->env)
-		err = reopen(db);
-	if (err)
-		return err;
-	err = snapshot_begin(db, &txn->mdb);
 	if (err)
 		return err;
 	txn->conflict = false;
 	err = fn(txn, arg);
-	snapshot_end(db, txn->mdb);
-	if (txn->conflict)
-		return -EAGAIN;
-	return err;
+	disk_read_end(db->disk, txn->disk);
+	return txn->conflict ? -EAGAIN : err;
 }
 
 /* Removals are small however many keys they have, and have more room than others. */
@@ -695,7 +288,20 @@ static bool is_small(const struct db *db, const struct mem *change)
 		removes = removes || n->removed;
 		grows += n->removed ? 0 : n->key_size + n->value_size;
 	}
-	return grows <= SMALL_CHANGE && (removes || db->mem.bytes <= PENDING_LIMIT / 64);
+	return grows <= SMALL_CHANGE && (removes || db->mem.bytes + db->frozen.bytes <= PENDING_LIMIT / 64);
+}
+
+/* Needs `update`. Makes what a transaction has written part of memory. */
+static void show(struct db *db, struct mem *local, bool durable)
+{
+	bool first;
+
+	pthread_rwlock_wrlock(&db->memory);
+	first = durable ? !db->mem.count : !db->mem.loose;
+	mem_merge(&db->mem, local, !durable);
+	pthread_rwlock_unlock(&db->memory);
+	if (first)
+		tell(db, false);
 }
 
 int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
@@ -709,13 +315,12 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 	for (;;) {
 		uint64_t ended = db->ended;
 
-		/* The thread that takes memory to disk must not wait for that. */
-		if (db->mem.bytes > PENDING_LIMIT && !(db->has_committer && pthread_equal(db->committer, pthread_self()))) {
+		if (db->mem.bytes + db->frozen.bytes > PENDING_LIMIT) {
 			if (db->last_error) {
 				err = db->last_error;
 				break;
 			}
-			db->on_pending(db->arg);
+			tell(db, true);
 			while (db->ended == ended)
 				pthread_cond_wait(&db->settled, &db->update);
 			continue;
@@ -724,22 +329,14 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 		if (!txn.conflict)
 			break;
 		mem_release(&txn.local);
-		while (db->in_flight && db->ended == ended)
+		while (db->in_flight && db->flight)
 			pthread_cond_wait(&db->settled, &db->update);
 	}
 	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
 	if (!err && db->last_error && !is_small(db, &txn.local))
 		err = db->last_error;
-	if (!err && txn.local.count) {
-		bool first;
-
-		pthread_rwlock_wrlock(&db->memory);
-		first = !db->mem.count;
-		mem_merge(&db->mem, &txn.local, ++db->seq);
-		pthread_rwlock_unlock(&db->memory);
-		if (first)
-			db->on_pending(db->arg);
-	}
+	if (!err && txn.local.count)
+		show(db, &txn.local, false);
 	file_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
 	mem_release(&txn.local);
@@ -748,41 +345,185 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 
 bool db_alone(struct db *db)
 {
-	return db->alone;
+	return db->lock_fd >= 0 && db_file_alone(db->lock_fd);
 }
 
-size_t db_pending(struct db *db)
-{
-	size_t bytes;
+/* ---- Making it durable ---------------------------------------------------------------------------------------- */
 
-	pthread_rwlock_rdlock(&db->memory);
-	bytes = db->mem.bytes;
-	pthread_rwlock_unlock(&db->memory);
-	return bytes;
+/* Needs `update`. From now on nothing else is in flight. */
+static void take_off(struct db *db, const struct mem *local)
+{
+	while (db->in_flight)
+		pthread_cond_wait(&db->settled, &db->update);
+	db->in_flight = true;
+	db->flight = local;
 }
 
-/* ---- Durable -------------------------------------------------------------------------------------------------- */
-
-static int take_memory_along(struct db *db, struct db_txn *txn)
+static void land(struct db *db)
 {
-	for (struct mem_node *n = db->mem.first[0]; n; n = n->next[0]) {
-		MDB_val k = { n->key_size, n->key }, v = { n->value_size, n->value };
-		int rc;
+	db->in_flight = false;
+	db->flight = NULL;
+	pthread_cond_broadcast(&db->settled);
+}
 
-		if (n->removed)
-			rc = mdb_del(txn->mdb, db->dbi, &k, NULL);
-		else
-			rc = mdb_put(txn->mdb, db->dbi, &k, &v, 0);
-		if (rc && rc != MDB_NOTFOUND)
-			return translate(rc);
+/* Needs `update`. */
+static bool journal_serves(struct db *db)
+{
+	return db->journal && db->marked && !db->journal_broken && !db->exposed && !db->last_error && db_alone(db);
+}
+
+static int add(struct buf *entry, const struct mem_node *n)
+{
+	return entry->size + n->key_size + n->value_size > JOURNAL_ENTRY ? -E2BIG : journal_add(entry, n);
+}
+
+static int make_entry(const struct db *db, const struct mem *local, struct buf *entry)
+{
+	int err = journal_begin(entry);
+
+	/* What the transaction replaces need not be written twice. */
+	for (const struct mem_node *n = db->mem.loose; !err && n; n = n->next_loose)
+		err = local && mem_get(local, n->key, n->key_size) ? 0 : add(entry, n);
+	for (const struct mem_node *n = local ? local->first[0] : NULL; !err && n; n = n->next[0])
+		err = add(entry, n);
+	return err;
+}
+
+/* Needs `update`, which is free while it waits for the disk, and to be in flight. -E2BIG, and others: only the disk can help now. */
+static int write_journal(struct db *db, const struct mem *local)
+{
+	struct buf entry = BUF_INIT;
+	int err = make_entry(db, local, &entry);
+
+	if (!err) {
+		mem_fasten(&db->mem);
+		pthread_mutex_unlock(&db->update);
+		err = journal_append(db->journal, &entry);
+		pthread_mutex_lock(&db->update);
+		if (err) {
+			mem_loosen(&db->mem);
+			db->journal_broken = err != -E2BIG;
+		} else {
+			db->journaled++;
+			if (journal_used(db->journal) > JOURNAL_HALF / 2)
+				tell(db, true);
+		}
 	}
-	return 0;
+	buf_release(&entry);
+	return err;
+}
+
+/* Needs `update`. What is in memory is to go to disk; readers see no difference. */
+static void freeze(struct db *db)
+{
+	pthread_rwlock_wrlock(&db->memory);
+	db->exposed |= db->mem.loose != NULL;
+	if (db->frozen.count) {
+		mem_merge(&db->frozen, &db->mem, false);
+	} else {
+		db->frozen = db->mem;
+		db->mem = (struct mem){ .random = db->frozen.random };
+	}
+	pthread_rwlock_unlock(&db->memory);
+}
+
+/* Needs `update`. What was frozen is on disk. */
+static void thaw(struct db *db)
+{
+	struct mem gone = db->frozen;
+
+	pthread_rwlock_wrlock(&db->memory);
+	db->frozen = (struct mem){ 0 };
+	atomic_store(&db->flight_id, UINT64_MAX);
+	pthread_rwlock_unlock(&db->memory);
+	db->exposed = false;
+	pthread_mutex_unlock(&db->update);
+	mem_release(&gone);
+	pthread_mutex_lock(&db->update);
+}
+
+/* What is frozen and what the transaction has written, in one commit, with the number of the last entry that they make unneeded. */
+static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, uint64_t taken)
+{
+	struct journal_place place = { htole64(taken), htole64(db->place.mark) };
+	struct mem note = { 0 };
+	int err = disk_write(db->disk, txn, &db->frozen);
+
+	if (!err && local)
+		err = disk_write(db->disk, txn, local);
+	/* Also when there is no journal: what a forced drain frees can only be used when something has been committed. */
+	if (!err && db->place.mark)
+		err = mem_put(&note, db->journal_key, db->journal_key_size, &place, sizeof(place));
+	if (!err)
+		err = disk_write(db->disk, txn, &note);
+	mem_release(&note);
+	if (err) {
+		disk_write_abort(txn);
+		return err;
+	}
+	atomic_store(&db->flight_id, disk_txn_id(txn));
+	return disk_write_commit(db->disk, txn);
+}
+
+/*
+ * Takes all that is in memory to disk, and with it what a transaction has written, if there is one: then it is in flight until it is there.
+ * Without one, journal and updates go on meanwhile. Needs `update`.
+ */
+static int write_disk(struct db *db, const struct mem *local)
+{
+	struct disk_txn *txn;
+	uint64_t taken;
+	int err;
+
+	while (db->draining)
+		pthread_cond_wait(&db->settled, &db->update);
+	err = file_lock(db);
+	if (!err && !disk_is_open(db->disk))
+		err = db_reopen(db);
+	if (err)
+		return err;
+	err = disk_write_begin(db->disk, &txn);
+	if (err == -EIO) {
+		err = db_reopen(db);
+		if (!err)
+			err = disk_write_begin(db->disk, &txn);
+	}
+	if (err)
+		return err;
+	freeze(db);
+	db->draining = true;
+	taken = db->journal ? journal_last(db->journal) : db->place.taken;
+	if (db->journal && db->half_free) {
+		journal_switch(db->journal);
+		db->half_free = false;
+	}
+	pthread_mutex_unlock(&db->update);
+	err = commit_to_disk(db, txn, local, taken);
+	pthread_mutex_lock(&db->update);
+	if (err) {
+		atomic_store(&db->flight_id, UINT64_MAX);
+		/* Only a write transaction tells whether the environment survived. */
+		if (!disk_is_alive(db->disk))
+			db_reopen(db);
+	} else {
+		thaw(db);
+		db->place.taken = taken;
+		db->half_free = true;
+		db->marked = true;
+		if (db->journal_broken && journal_last(db->journal) == taken)
+			restart(db, taken);
+	}
+	db->last_error = is_pending(db) ? err : 0;
+	db->draining = false;
+	db->ended++;
+	pthread_cond_broadcast(&db->settled);
+	return err;
 }
 
 int db_durable_begin(struct db *db, struct db_txn **ret)
 {
 	struct db_txn *txn;
-	int rc, err;
+	int err;
 
 	if (db->read_only)
 		return -EROFS;
@@ -792,113 +533,131 @@ int db_durable_begin(struct db *db, struct db_txn **ret)
 	txn->db = db;
 	txn->kind = DURABLE;
 	pthread_mutex_lock(&db->update);
-	db->committer = pthread_self();
-	db->has_committer = true;
-	err = file_lock(db);
-	if (!err && !db->env)
-		err = reopen(db);
-	if (!err) {
-		rc = mdb_txn_begin(db->env, NULL, 0, &txn->mdb);
-		if (rc == MDB_PANIC) {
-			err = reopen(db);
-			rc = err ? 0 : mdb_txn_begin(db->env, NULL, 0, &txn->mdb);
-		}
-		if (!err)
-			err = translate(rc);
-	}
-	if (!err) {
-		err = take_memory_along(db, txn);
-		if (err)
-			mdb_txn_abort(txn->mdb);
-	}
+	while (db->in_flight)
+		pthread_cond_wait(&db->settled, &db->update);
+	err = snapshot_begin(db, txn);
 	if (err) {
-		db->last_error = db->mem.count ? err : 0;
-		db->ended++;
-		pthread_cond_broadcast(&db->settled);
 		file_unlock_if_idle(db);
 		pthread_mutex_unlock(&db->update);
 		free(txn);
 		return err;
 	}
-	txn->seq = db->seq;
 	*ret = txn;
 	return 0;
 }
 
-/* Needs `update`. */
-static void durable_end(struct db_txn *txn, int err)
+/* Needs `update`, which it gives back. */
+static void durable_end(struct db_txn *txn)
 {
 	struct db *db = txn->db;
 
-	if (!err && db->mem.count) {
-		pthread_rwlock_wrlock(&db->memory);
-		mem_drop(&db->mem, txn->seq);
-		pthread_rwlock_unlock(&db->memory);
-	}
-	keys_clear(&db->keys);
-	db->in_flight = false;
-	db->ended++;
-	pthread_cond_broadcast(&db->settled);
 	file_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
+	mem_release(&txn->local);
 	free(txn);
 }
 
 int db_durable_commit(struct db_txn *txn)
 {
 	struct db *db = txn->db;
-	int rc, err;
+	int err = 0;
 
-	db->in_flight = true;
-	atomic_store(&db->flight_id, mdb_txn_id(txn->mdb));
-	atomic_store(&db->flight_seq, txn->seq);
-	pthread_mutex_unlock(&db->update);
-	rc = mdb_txn_commit(txn->mdb);
-	err = translate(rc);
-	/* A write cut short for want of room is EIO to LMDB. */
-	if (err == -EIO && db_file_disk_full(db->path))
-		err = -ENOSPC;
-	pthread_mutex_lock(&db->update);
-	db->last_error = db->mem.count ? err : 0;
-	if (rc) {
-		MDB_txn *probe;
-
-		atomic_store(&db->flight_id, UINT64_MAX);
-		/* Only a write transaction tells whether the environment survived. */
-		int alive = mdb_txn_begin(db->env, NULL, 0, &probe);
-
-		if (!alive)
-			mdb_txn_abort(probe);
+	disk_read_end(db->disk, txn->disk);
+	if (txn->local.count || db->mem.loose || db->exposed) {
+		take_off(db, &txn->local);
+		err = journal_serves(db) ? write_journal(db, &txn->local) : -E2BIG;
+		if (!err)
+			show(db, &txn->local, true);
 		else
-			reopen(db);
+			err = write_disk(db, &txn->local);
+		land(db);
 	}
-	durable_end(txn, err);
+	durable_end(txn);
 	return err;
 }
 
 void db_durable_abort(struct db_txn *txn)
 {
-	mdb_txn_abort(txn->mdb);
-	durable_end(txn, -ECANCELED);
+	disk_read_end(txn->db->disk, txn->disk);
+	durable_end(txn);
+}
+
+int db_sync(struct db *db)
+{
+	int err = 0;
+
+	if (db->read_only)
+		return 0;
+	pthread_mutex_lock(&db->update);
+	take_off(db, NULL);
+	if (db->mem.loose || db->exposed) {
+		err = journal_serves(db) ? write_journal(db, NULL) : -E2BIG;
+		if (err)
+			err = write_disk(db, NULL);
+	}
+	land(db);
+	file_unlock_if_idle(db);
+	pthread_mutex_unlock(&db->update);
+	return err;
+}
+
+int db_drain(struct db *db, bool force)
+{
+	int err = 0;
+
+	if (db->read_only)
+		return 0;
+	pthread_mutex_lock(&db->update);
+	/* What is frozen should be in the journal, so that what follows it may be before it is on disk. */
+	take_off(db, NULL);
+	while (db->draining)
+		pthread_cond_wait(&db->settled, &db->update);
+	if (db->mem.loose && journal_serves(db))
+		write_journal(db, NULL);
+	land(db);
+	if (is_pending(db) || force)
+		err = write_disk(db, NULL);
+	file_unlock_if_idle(db);
+	pthread_mutex_unlock(&db->update);
+	return err;
+}
+
+size_t db_pending(struct db *db)
+{
+	size_t bytes;
+
+	pthread_rwlock_rdlock(&db->memory);
+	bytes = db->mem.bytes + db->frozen.bytes;
+	pthread_rwlock_unlock(&db->memory);
+	return bytes;
+}
+
+bool db_crowded(struct db *db)
+{
+	bool crowded;
+
+	pthread_mutex_lock(&db->update);
+	crowded = is_pending(db) && (!db_alone(db) || !db->journal || journal_used(db->journal) > JOURNAL_HALF / 2 ||
+				     db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
+	pthread_mutex_unlock(&db->update);
+	return crowded;
 }
 
 void db_stats(struct db *db, struct db_stats *ret)
 {
-	MDB_envinfo info;
-	MDB_stat stat;
+	struct disk_stats disk;
 
 	*ret = (struct db_stats){ 0 };
 	pthread_mutex_lock(&db->update);
 	ret->reopened = db->reopened;
+	ret->journaled = db->journaled;
+	ret->drained = db->ended;
 	pthread_mutex_unlock(&db->update);
 	pthread_rwlock_rdlock(&db->memory);
-	if (db->env) {
-		mdb_env_info(db->env, &info);
-		mdb_env_stat(db->env, &stat);
-		ret->used_bytes = (uint64_t)stat.ms_psize * (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages);
-		ret->records = stat.ms_entries;
-		ret->map_bytes = info.me_mapsize;
-		ret->file_bytes = db_file_size(db->path);
-	}
+	disk_stats(db->disk, &disk);
+	ret->used_bytes = disk.used_bytes;
+	ret->records = disk.records;
+	ret->map_bytes = disk.map_bytes;
+	ret->file_bytes = db_file_size(db->path);
 	pthread_rwlock_unlock(&db->memory);
 }

@@ -1,21 +1,28 @@
 /*
- * Records and transactions: ordered keys and values, LMDB on disk with what is not yet there in memory above it.
- * Knows nothing of messages, JSON or FUSE. db.c alone includes lmdb.h; a second engine would stand beside it.
+ * Records and transactions: ordered keys and values on disk, with what is not yet there in memory above it, and a journal that makes
+ * durable what is in memory only. Knows nothing of messages, JSON or FUSE.
  *
  * Three kinds of transaction:
  *   read     sees the memory and the disk as one; short; any number at once, never two in one thread
- *   update   its changes go to memory, all or none, and are seen by everybody at once; on disk with the next durable one
- *   durable  takes what is in memory along; its own changes are seen when they are on disk
+ *   update   its changes go to memory, all or none, and are seen by everybody at once; durable with the next durable one
+ *   durable  makes what is in memory durable with it; its own changes are seen when they are durable
+ *
+ * Four layers, newest first: what a transaction itself has written; memory; what is being taken to disk, frozen; the disk.
+ *
+ * Durable means: in the journal. That is one sync; the disk's tree follows later, many transactions at once (db_drain). Where the journal can't serve, a
+ * transaction goes straight to the tree: it is too large, the journal is full, missing or broken, the disk refused something, or
+ * another process has the store open, which must see at once what this one commits.
  *
  * Invariants:
- *  1. Memory over disk is always the newest state but for the durable transaction in flight.
- *  2. What enters memory first, reaches the disk no later than what enters after it: memory goes as a whole.
+ *  1. Memory over frozen over disk is always the newest state but for the durable transaction in flight.
+ *  2. What enters memory first is durable no later than what enters after it: memory goes as a whole.
  *  3. An update never reads or writes a key that the durable transaction in flight has changed: it waits and runs again.
- *  4. At most one process has anything in memory or in flight: it holds the file lock `pending.lock`, which is handed on
- *     in the order of asking.
+ *  4. At most one process has anything in memory, in flight or in the journal: it holds the file lock `pending.lock`, which is handed
+ *     on in the order of asking.
+ *  5. Every entry of the journal that the tree has not taken is in memory or frozen, too.
  *
  * Lock order: update, then the file lock, then LMDB's writer lock, then `memory` (a rwlock; readers hold it for the
- * length of their transaction), then `pool`.
+ * length of their transaction), then the disk's pool.
  */
 #ifndef STORE_DB_H
 #define STORE_DB_H
@@ -24,27 +31,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "disk.h"
+
 struct db;
 struct db_txn;
 struct mem_node;
 
-struct db_value {
-	const void *data;
-	size_t size;
-};
-
 struct db_options {
 	bool create, read_only;
 	uint64_t map_size;
+	/* A key of the caller's, of up to 16 bytes, that db uses alone: the disk's place in the journal. */
+	const void *journal_key;
+	size_t journal_key_size;
 	int (*fill)(struct db_txn *txn, void *arg);	/* writes the first records of a new store; called before the store is there */
-	void (*on_pending)(void *arg);	/* called with the update lock held when memory stops being empty: see to db_durable_begin soon */
+	/*
+	 * Called with the update lock held. When something is waiting that was not before: see to db_sync and db_drain soon. `now`: to db_drain at once. May be NULL.
+	 */
+	void (*on_pending)(void *arg, bool now);
 	void *arg;
 };
 
 /* Errors: as store_open. The largest key is 511 bytes. */
 int db_open(const char *path, const struct db_options *options, struct db **ret);
-/* What is still in memory is lost: commit first. NULL is fine. */
+/* What is not durable is lost: sync first, or better drain. NULL is fine. */
 void db_close(struct db *db);
+
+/*
+ * Takes what a killed process has left in the journal, and uses it from now on; makes one if there is none. To be called once, before anything is
+ * written. Waits for what other processes have pending. -EUCLEAN: it does not fit the disk's records; -ENOMEM, -EIO. No room
+ * for a journal is no error.
+ */
+int db_use_journal(struct db *db);
 
 int db_read_begin(struct db *db, struct db_txn **ret);
 void db_read_end(struct db_txn *txn);	/* NULL is fine */
@@ -56,15 +73,19 @@ void db_read_end(struct db_txn *txn);	/* NULL is fine */
  */
 int db_update(struct db *db, int (*change)(struct db_txn *txn, void *arg), void *arg);
 
-/* Holds the update lock until commit or abort; the same thread must end it. */
+/* Holds the update lock until commit or abort; the same thread must end it. One at a time: waits for the last to end. */
 int db_durable_begin(struct db *db, struct db_txn **ret);
-/* Frees the transaction in any case. On failure nothing of it is on disk, and memory is as it was. -ENOSPC, -EIO. */
+/* Frees the transaction in any case. On failure nothing of it is seen, and memory is as it was. -ENOSPC, -EIO. */
 int db_durable_commit(struct db_txn *txn);
 void db_durable_abort(struct db_txn *txn);
 
+/* Makes what updates have left in memory durable. */
+int db_sync(struct db *db);
+/* Takes everything to disk, so that other processes see it. With `force` also when there is nothing. -ENOSPC, -EIO. */
+int db_drain(struct db *db, bool force);
+
 /*
- * Values and keys are borrowed: in read and update transactions until its end or until the key is written, in durable
- * ones until the next put or del of any key. -ENOENT: no such key.
+ * Values and keys are borrowed until the transaction's end, or until it writes the key. -ENOENT: no such key.
  */
 int db_get(struct db_txn *txn, const void *key, size_t key_size, struct db_value *ret);
 int db_put(struct db_txn *txn, const void *key, size_t key_size, const void *value, size_t value_size);
@@ -76,26 +97,29 @@ int db_del(struct db_txn *txn, const void *key, size_t key_size);
  */
 struct db_scan {
 	struct db_txn *txn;
-	void *cursor;
+	struct disk_cursor *cursor;
 	struct db_value disk_key, disk_value;
-	const struct mem_node *memory, *local;
+	const struct mem_node *layers[3];
 	unsigned char prefix[32];
 	size_t prefix_size;
-	int state;
 };
 int db_scan_begin(struct db_scan *scan, struct db_txn *txn, const void *key, size_t key_size, size_t prefix);
 int db_scan_next(struct db_scan *scan, struct db_value *ret_key, struct db_value *ret_value);	/* -ENOENT at the end */
 void db_scan_end(struct db_scan *scan);
 
-/* Whether no other process has this store open; asked once, just after opening. */
+/* Whether no other process has this store open. */
 bool db_alone(struct db *db);
 
-/* Whether anything is waiting in memory, and how many bytes. */
+/* How many bytes are in memory that the disk does not have yet. */
 size_t db_pending(struct db *db);
+
+/* Whether db_drain should not wait: much is waiting, or another process is. */
+bool db_crowded(struct db *db);
 
 struct db_stats {
 	uint64_t used_bytes, file_bytes, map_bytes, reopened;
 	uint64_t records;	/* on disk */
+	uint64_t journaled, drained;	/* entries and drains since it was opened */
 };
 void db_stats(struct db *db, struct db_stats *ret);
 

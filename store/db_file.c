@@ -164,14 +164,14 @@ bool db_file_disk_full(const char *dir)
 	return statvfs(dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < 1 << 20;
 }
 
-int db_file_lock_open(const char *dir, int *ret_fd)
+int db_file_lock_open(const char *dir, bool read_only, int *ret_fd)
 {
 	char path[PATH_MAX];
 	int fd, err = join(path, dir, "pending.lock");
 
 	if (err)
 		return err;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(path, (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;
@@ -206,14 +206,22 @@ void db_file_unlock(int fd)
 	set(fd, F_UNLCK, 1);
 }
 
+bool db_file_hold(int fd)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
 /* Byte 2 is held shared by all who have the store open. */
-int db_file_join(int fd, bool *ret_alone)
+int db_file_join(int fd)
+{
+	return set(fd, F_RDLCK, 2);
+}
+
+bool db_file_alone(int fd)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2, .l_len = 1 };
-	bool alone = fcntl(fd, F_OFD_SETLK, &lock) == 0;
-	int err = set(fd, F_RDLCK, 2);
 
-	if (!err)
-		*ret_alone = alone;
-	return err;
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
 }

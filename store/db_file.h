@@ -37,11 +37,15 @@ void db_file_use_spare(const char *dir);
 bool db_file_disk_full(const char *dir);
 
 /* The lock between processes. A lock is granted in the order of asking. */
-int db_file_lock_open(const char *dir, int *ret_fd);
+int db_file_lock_open(const char *dir, bool read_only, int *ret_fd);
 int db_file_lock(int fd);
 void db_file_unlock(int fd);
+/* Keeps others from taking the lock, if none has it; does not wait. For who only reads. */
+bool db_file_hold(int fd);
 
-/* Marks the store as in use by this process; *ret_alone: by no other. */
-int db_file_join(int fd, bool *ret_alone);
+/* Marks the store as in use by this process. */
+int db_file_join(int fd);
+/* Whether no other process has it in use. */
+bool db_file_alone(int fd);
 
 #endif

@@ -325,6 +325,7 @@ static void submit(struct import_file *f)
 		import_land(in, true);
 	in->flying++;
 	in->flying_bytes += f->size;
+	f->save.flags |= STORE_SAVE_QUEUED;
 	store_submit(in->store, &f->save);
 }
 

@@ -17,7 +17,6 @@ static void node_free(struct mem_node *n)
 {
 	if (!n)
 		return;
-	free(n->key);
 	free(n->value);
 	free(n);
 }
@@ -80,18 +79,12 @@ static int random_levels(struct mem *m)
 static struct mem_node *node_new(struct mem *m, const void *key, size_t key_size)
 {
 	int levels = random_levels(m);
-	struct mem_node *n = calloc(1, sizeof(*n) + levels * sizeof(n->next[0]));
+	struct mem_node *n = malloc(sizeof(*n) + levels * sizeof(n->next[0]) + key_size);
 
 	if (!n)
 		return NULL;
-	n->levels = levels;
-	n->key = malloc(key_size);
-	if (!n->key) {
-		free(n);
-		return NULL;
-	}
+	*n = (struct mem_node){ .levels = levels, .key = (char *)&n->next[levels], .key_size = key_size };
 	memcpy(n->key, key, key_size);
-	n->key_size = key_size;
 	return n;
 }
 
@@ -105,7 +98,7 @@ static void link_node(struct mem *m, struct mem_node *n, struct mem_node **links
 	m->bytes += node_bytes(n);
 }
 
-int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, size_t value_size, uint64_t seq)
+int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, size_t value_size)
 {
 	struct mem_node **links[MEM_LEVELS], *n;
 	char *copy = NULL;
@@ -132,20 +125,28 @@ int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, 
 	n->value_size = value ? value_size : 0;
 	m->bytes += n->value_size;
 	n->removed = !value;
-	n->seq = seq;
 	return 0;
 }
 
-void mem_merge(struct mem *m, struct mem *from, uint64_t seq)
+static void add_loose(struct mem *m, struct mem_node *n)
+{
+	if (n->loose)
+		return;
+	n->loose = true;
+	n->next_loose = m->loose;
+	m->loose = n;
+}
+
+void mem_merge(struct mem *m, struct mem *from, bool loose)
 {
 	struct mem_node *n = from->first[0], *next, *old;
 	struct mem_node **links[MEM_LEVELS];
 
 	for (; n; n = next) {
 		next = n->next[0];
-		n->seq = seq;
 		find(m, n->key, n->key_size, links);
 		old = *links[0];
+		n->loose = false;
 		if (old && mem_compare(old->key, old->key_size, n->key, n->key_size) == 0) {
 			m->bytes += n->value_size;
 			m->bytes -= old->value_size;
@@ -153,35 +154,27 @@ void mem_merge(struct mem *m, struct mem *from, uint64_t seq)
 			old->value = n->value;
 			old->value_size = n->value_size;
 			old->removed = n->removed;
-			old->seq = seq;
 			n->value = NULL;
 			node_free(n);
+			n = old;
 		} else {
 			link_node(m, n, links);
 		}
+		if (loose)
+			add_loose(m, n);
 	}
 	*from = (struct mem){ .random = from->random };
 }
 
-void mem_drop(struct mem *m, uint64_t seq)
+void mem_fasten(struct mem *m)
 {
-	struct mem_node **links[MEM_LEVELS], *n;
+	for (struct mem_node *n = m->loose; n; n = n->next_loose)
+		n->loose = false;
+	m->loose = NULL;
+}
 
-	for (int l = 0; l < MEM_LEVELS; l++)
-		links[l] = &m->first[l];
-	while ((n = *links[0])) {
-		bool drop = n->seq <= seq;
-
-		for (int l = 0; l < n->levels; l++) {
-			if (drop)
-				*links[l] = n->next[l];
-			else
-				links[l] = &n->next[l];
-		}
-		if (drop) {
-			m->bytes -= node_bytes(n);
-			m->count--;
-			node_free(n);
-		}
-	}
+void mem_loosen(struct mem *m)
+{
+	for (struct mem_node *n = m->first[0]; n; n = n->next[0])
+		add_loose(m, n);
 }

@@ -12,16 +12,17 @@
 #define MEM_LEVELS 16
 
 struct mem_node {
-	char *key, *value;	/* owned; value is NULL for a removed key */
+	char *key, *value;	/* the value is owned; NULL for a removed key */
 	size_t key_size, value_size;
-	uint64_t seq;		/* of the change that put it */
-	bool removed;
+	struct mem_node *next_loose;
+	bool removed, loose;
 	int levels;
-	struct mem_node *next[];
+	struct mem_node *next[];	/* the key's bytes lie behind */
 };
 
 struct mem {
 	struct mem_node *first[MEM_LEVELS];
+	struct mem_node *loose;		/* those that were merged as such, in no order; linked by next_loose */
 	size_t bytes, count;
 	uint32_t random;
 };
@@ -35,13 +36,17 @@ struct mem_node *mem_seek(const struct mem *m, const void *key, size_t key_size)
 struct mem_node *mem_get(const struct mem *m, const void *key, size_t key_size);
 
 /* Sets the value, or marks the key as removed (value NULL). Bytes are copied. 0 or -ENOMEM with the map unchanged. */
-int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, size_t value_size, uint64_t seq);
+int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, size_t value_size);
 
-/* Moves all nodes of `from` into m, replacing what is there, and gives them `seq`. Cannot fail; `from` is empty afterwards. */
-void mem_merge(struct mem *m, struct mem *from, uint64_t seq);
+/*
+ * Moves all nodes of `from` into m, replacing what is there. With `loose` they join m's list of loose nodes; without, those that
+ * replace one leave it there. Cannot fail; `from` is empty afterwards.
+ */
+void mem_merge(struct mem *m, struct mem *from, bool loose);
 
-/* Drops all nodes whose seq is at most `seq`. */
-void mem_drop(struct mem *m, uint64_t seq);
+/* No node is loose any more, or all are. */
+void mem_fasten(struct mem *m);
+void mem_loosen(struct mem *m);
 
 int mem_compare(const void *a, size_t a_size, const void *b, size_t b_size);
 

@@ -26,6 +26,7 @@ enum record_type {
 	REC_FRAME = 'F',	/* what stands around the messages */
 	REC_GONE = 'G',		/* + version that replaced it (8): a frame */
 	REC_IMPORT = 'I',	/* + hash (8), name: what was taken in from beneath the mount under this name */
+	REC_JOURNAL = 'J',	/* inode 0: the tree's place in the journal */
 	REC_MESSAGE = 'M',	/* + position (8) */
 	REC_HEAD = 'N',		/* the newest version of a document */
 	REC_ORPHAN = 'O',	/* inode 0; + inode (8): unlinked while open */
@@ -55,10 +56,12 @@ struct key key_cookie(uint64_t parent, uint64_t cookie);
 uint64_t key_u64(const void *key, size_t at);
 uint64_t name_hash(const char *name, size_t size);	/* 16 and above: a readdir cookie */
 
+#define SUPER_JOURNAL 1u		/* what is durable may be in the journal */
+
 struct rec_super {
 	char magic[16];
 	uint32_t format;
-	uint32_t flags;
+	uint32_t flags;			/* SUPER_ */
 	int64_t created;
 } __attribute__((packed));
 

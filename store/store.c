@@ -34,15 +34,15 @@ const char *store_strerror(int err)
 
 /* ---- Opening -------------------------------------------------------------------------------------------------- */
 
-static void on_pending(void *arg)
+static void on_pending(void *arg, bool urgent)
 {
 	struct store *s = arg;
 
 	if (s->commit)
-		commit_pending(s->commit);
+		commit_pending(s->commit, urgent);
 }
 
-static int check_superblock(struct store *s)
+static int check_superblock(struct store *s, uint32_t *ret_flags)
 {
 	struct key key = key_plain(0, REC_SUPER);
 	struct rec_super super;
@@ -55,9 +55,39 @@ static int check_superblock(struct store *s)
 	db_read_end(txn);
 	if (err == -ENOENT || (!err && memcmp(super.magic, MAGIC, sizeof(MAGIC)) != 0))
 		return -EUCLEAN;
-	if (!err && (super.format > FORMAT_VERSION || super.flags))
+	if (!err && (super.format > FORMAT_VERSION || super.flags & ~SUPER_JOURNAL))
 		return -EPROTO;
+	if (!err)
+		*ret_flags = super.flags;
 	return err;
+}
+
+/* A program that knows of no journal must not open a store that may have one. */
+static int mark_journal(struct db_txn *txn, void *arg)
+{
+	struct key key = key_plain(0, REC_SUPER);
+	struct rec_super super;
+	int err = record_get(txn, &key, &super, sizeof(super), NULL);
+
+	if (err)
+		return err;
+	super.flags |= SUPER_JOURNAL;
+	return record_put(txn, &key, &super, sizeof(super));
+}
+
+static int use_journal(struct store *s, uint32_t flags)
+{
+	int err = 0;
+
+	if (!(flags & SUPER_JOURNAL) && !s->read_only) {
+		err = db_update(s->db, mark_journal, NULL);
+		if (!err)
+			err = db_drain(s->db, false);
+		/* Without room for that it stays as it is. */
+		if (err == -ENOSPC)
+			return 0;
+	}
+	return err || (s->read_only && !(flags & SUPER_JOURNAL)) ? err : db_use_journal(s->db);
 }
 
 static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
@@ -71,7 +101,7 @@ static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
 
 static int fill(struct db_txn *txn, void *arg)
 {
-	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
+	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .flags = SUPER_JOURNAL, .created = time_now() };
 	struct key key = key_plain(0, REC_SUPER);
 	int err = record_put(txn, &key, &super, sizeof(super));
 
@@ -122,13 +152,17 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
 		.fill = fill, .on_pending = on_pending,
 	};
+	struct key journal = key_plain(0, REC_JOURNAL);
 	struct store *s = calloc(1, sizeof(*s));
 	char real[PATH_MAX];
+	uint32_t flags;
 	int err;
 
 	if (!s)
 		return -ENOMEM;
 	db.arg = s;
+	db.journal_key = journal.data;
+	db.journal_key_size = journal.size;
 	pthread_mutex_init(&s->lock, NULL);
 	s->read_only = o->read_only;
 	s->delay_ms = o->delay_ms;
@@ -139,7 +173,9 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	if (!err)
 		err = db_open(path, &db, &s->db);
 	if (!err)
-		err = check_superblock(s);
+		err = check_superblock(s, &flags);
+	if (!err)
+		err = use_journal(s, flags);
 	if (!err) {
 		s->directory = realpath(path, real) ? strdup(real) : strdup(path);
 		err = s->directory ? 0 : -ENOMEM;
@@ -173,6 +209,11 @@ void store_close(struct store *s)
 int store_sync(struct store *s)
 {
 	return s->read_only ? 0 : commit_sync(s->commit);
+}
+
+int store_drain(struct store *s)
+{
+	return s->read_only ? 0 : commit_drain(s->commit);
 }
 
 const char *store_directory(const struct store *s)

@@ -43,11 +43,14 @@ struct store_options {
  */
 int store_open(const char *path, const struct store_options *options, struct store **ret);
 
-/* Puts everything on disk that is waiting, stops the writer thread and closes. NULL is fine. No views may be left. */
+/* Puts everything on disk that is waiting and closes. NULL is fine. No views may be left. */
 void store_close(struct store *s);
 
-/* Returns when everything done so far, by this process, is on disk. */
+/* Returns when everything done so far, by this process, is durable: no crash can take it away. */
 int store_sync(struct store *s);
+
+/* Returns when other processes that have the store open see everything done so far by this one. */
+int store_drain(struct store *s);
 
 /* A sentence for an errno (positive or negative) as this library means it. Static. */
 const char *store_strerror(int err);
@@ -210,6 +213,7 @@ struct store_base {
 #define STORE_SAVE_RAW 8u	/* when it is no JSON and the name is free or not a document, keep it as it is (import, rename) */
 #define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message to what is there (historyctl append) */
 #define STORE_SAVE_EDIT 32u	/* merge-rules 15 with -o merge=edit */
+#define STORE_SAVE_QUEUED 256u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
 #define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
 #define STORE_SAVE_EVENTS 64u	/* the writer runs an event loop: rule 15's ambiguity can arise */
 
@@ -245,11 +249,11 @@ struct store_save {
 
 	/*
 	 * Saves with the same `writer`, not 0, are merged one after the other: `prepare` (may be NULL) is called when all before
-	 * it are done, to set the bases, on the writer thread. Its error is the save's. It must not call the store.
+	 * it are done, to set the bases, on the committing thread. Its error is the save's. It must not call the store.
 	 */
 	uint64_t writer;
 	int (*prepare)(struct store_save *save);
-	void (*done)(struct store_save *save);	/* called once, on the writer thread or before store_submit returns */
+	void (*done)(struct store_save *save);	/* called once, on any thread that submits, or the store's own; often before store_submit returns */
 	void *arg;
 
 	/* Results, set before `done`. */
@@ -266,7 +270,10 @@ struct store_save {
 	struct store_save *next;	/* the store's */
 };
 
-/* Queues the save; it is merged and committed with what else is waiting (P1: `done` comes when it is durable as configured). */
+/*
+ * Queues the save; it is merged and committed with what else is waiting (P1: `done` comes when it is durable as configured). When no
+ * other thread is at it, this one takes the queue's saves, and those that come meanwhile, before it returns.
+ */
 void store_submit(struct store *s, struct store_save *save);
 
 /* The same, and waits. `done` and `arg` are used by it. Returns save->error. */
@@ -318,7 +325,7 @@ struct store_stats {
 	uint64_t commits, saves, merged, same, blind, uncertain, refused, reopened;	/* since open */
 	uint64_t groups[8];				/* transactions that carried 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more saves */
 	uint64_t cache_bytes, cache_limit, cache_views, cache_hits, cache_misses;
-	uint64_t pending_bytes;				/* not yet on disk */
+	uint64_t pending_bytes;				/* that other processes don't see yet */
 	uint64_t used_bytes, file_bytes, map_bytes;	/* pages in use, size of the file, largest size */
 	uint32_t format;
 	bool read_only;

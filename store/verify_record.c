@@ -420,12 +420,17 @@ static void check_store(struct verify *v, unsigned char type, struct db_value ke
 	switch (type) {
 	case REC_SUPER:
 		if (key.size != 9 || value.size != sizeof(super) || (memcpy(&super, value.data, sizeof(super)), super.format != FORMAT_VERSION) ||
+		    super.flags & ~SUPER_JOURNAL ||
 		    memcmp(super.magic, "historyfs store", 16))
 			verify_tell(v, "its superblock is damaged");
 		break;
 	case REC_NEXT:
 		if (key.size != 9 || value.size != 8)
 			verify_tell(v, "the next inode number has %zu bytes", value.size);
+		break;
+	case REC_JOURNAL:
+		if (key.size != 9 || value.size != 16)
+			verify_tell(v, "the place in the journal has %zu bytes", value.size);
 		break;
 	case REC_ORPHAN:
 		if (key.size != 17 || value.size)

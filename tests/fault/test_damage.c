@@ -170,7 +170,7 @@ Test(damage, what_is_no_store)
 
 static struct db *open_records(const char *dir)
 {
-	struct db_options o = { .map_size = 1ull << 30 };
+	struct db_options o = { .map_size = 1ull << 30, .journal_key = "" };
 	struct db *db;
 
 	cr_assert_eq(db_open(dir, &o, &db), 0);
@@ -186,6 +186,7 @@ static void put_super(const char *dir, struct rec_super super)
 	cr_assert_eq(db_durable_begin(db, &txn), 0);
 	cr_assert_eq(record_put(txn, &key, &super, sizeof(super)), 0);
 	cr_assert_eq(db_durable_commit(txn), 0);
+	cr_assert_eq(db_drain(db, false), 0);
 	db_close(db);
 }
 
@@ -210,7 +211,7 @@ Test(damage, newer_formats)
 	cr_assert_eq(try_open(dir, true), -EPROTO);
 	cr_assert_eq(try_open(dir, false), -EPROTO);
 	other = super;
-	other.flags = 1;
+	other.flags = 2;
 	put_super(dir, other);
 	cr_assert_eq(try_open(dir, true), -EPROTO);
 	other = super;
@@ -261,6 +262,7 @@ static void put_record(const char *dir, const struct record *r, const void *valu
 	cr_assert_eq(db_durable_begin(db, &txn), 0);
 	cr_assert_eq(value ? record_put(txn, &r->key, value, size) : record_del(txn, &r->key), 0);
 	cr_assert_eq(db_durable_commit(txn), 0);
+	cr_assert_eq(db_drain(db, false), 0);
 	db_close(db);
 }
 

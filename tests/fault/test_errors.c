@@ -243,6 +243,7 @@ Test(errors, a_disk_that_is_broken_for_a_while)
 			cr_assert_eq(store_sync(s), 0);
 		}
 		cr_assert_eq(do_append(), 0);
+		cr_assert_eq(store_drain(s), 0);
 		cr_assert_eq(store_stats(s, false, &stats), 0);
 		cr_assert_eq(stats.pending_bytes, 0);
 		must_close(s);

@@ -15,7 +15,7 @@
 
 static atomic_int pending_calls;
 
-static void on_pending(void *arg)
+static void on_pending(void *arg, bool now)
 {
 	atomic_fetch_add(&pending_calls, 1);
 }
@@ -25,14 +25,22 @@ static int put_first(struct db_txn *txn, void *arg)
 	return db_put(txn, "!first", 6, "1", 1);
 }
 
-static struct db *open_db(const char *dir)
+static struct db *open_as(const char *dir, bool journal, bool read_only)
 {
-	struct db_options o = { .create = true, .map_size = 1ull << 30, .fill = put_first, .on_pending = on_pending };
+	struct db_options o = { .create = true, .read_only = read_only, .map_size = 1ull << 30, .fill = put_first, .on_pending = on_pending,
+				.journal_key = "!journal", .journal_key_size = 8 };
 	struct db *db;
 	int err = db_open(dir, &o, &db);
 
 	cr_assert_eq(err, 0, "db_open: %d", err);
+	if (journal)
+		cr_assert_eq(db_use_journal(db), 0);
 	return db;
+}
+
+static struct db *open_db(const char *dir)
+{
+	return open_as(dir, true, false);
 }
 
 /* ---- One thread, against a table ------------------------------------------------------------------------------ */
@@ -117,18 +125,17 @@ static void check_read(struct db *db, const struct model *m)
 	db_read_end(txn);
 }
 
-Test(db, layers)
+static void run_layers(bool journal)
 {
-	struct model now = { 0 }, on_disk = { 0 };
+	struct model now = { 0 }, durable = { 0 };
 	char *dir = dir_make();
-	struct db *db = open_db(dir);
+	struct db *db = open_as(dir, journal, false);
 	struct db_txn *txn;
 
-	random_seed("db");
 	for (int round = 0; round < 1500; round++) {
 		struct writes w = { .now = &now };
 
-		switch (random_below(12)) {
+		switch (random_below(14)) {
 		case 0:
 			w.fail = -EDOM;
 			cr_assert_eq(db_update(db, write_some, &w), -EDOM);
@@ -137,8 +144,8 @@ Test(db, layers)
 			cr_assert_eq(db_durable_begin(db, &txn), 0);
 			write_some(txn, &w);
 			cr_assert_eq(db_durable_commit(txn), 0);
-			on_disk = now = w.next;
-			cr_assert_eq(db_pending(db), 0);
+			durable = now = w.next;
+			cr_assert(journal || !db_pending(db));
 			break;
 		case 2:
 			cr_assert_eq(db_durable_begin(db, &txn), 0);
@@ -148,10 +155,25 @@ Test(db, layers)
 		case 3:
 			if (random_chance(80))
 				break;
-			/* What is only in memory is lost. */
+			/* What is only in memory is lost. What is in the journal is there, also for who only reads. */
 			db_close(db);
-			db = open_db(dir);
-			now = on_disk;
+			now = durable;
+			if (random_chance(50)) {
+				db = open_as(dir, journal, true);
+				check_read(db, &now);
+				db_close(db);
+			}
+			db = open_as(dir, journal, false);
+			cr_assert_eq(db_pending(db), 0);
+			break;
+		case 4:
+			cr_assert_eq(db_sync(db), 0);
+			durable = now;
+			break;
+		case 5:
+			cr_assert_eq(db_drain(db, random_chance(50)), 0);
+			cr_assert_eq(db_pending(db), 0);
+			durable = now;
 			break;
 		default:
 			cr_assert_eq(db_update(db, write_some, &w), 0);
@@ -162,6 +184,13 @@ Test(db, layers)
 	}
 	db_close(db);
 	dir_remove(dir);
+}
+
+Test(db, layers)
+{
+	random_seed("db");
+	run_layers(false);
+	run_layers(true);
 }
 
 static int put_big_key(struct db_txn *txn, void *arg)
@@ -293,6 +322,17 @@ static void *updating(void *arg)
 	return (void *)bad;
 }
 
+static void *draining(void *arg)
+{
+	intptr_t bad = 0;
+
+	while (!atomic_load(&stop)) {
+		bad += db_drain(shared, false) != 0;
+		usleep(2000);
+	}
+	return (void *)bad;
+}
+
 static int durable_numbers(struct db *db)
 {
 	struct db_txn *txn;
@@ -334,7 +374,7 @@ static void begin_numbers(struct db *db)
 
 Test(db, threads_see_whole_transactions)
 {
-	pthread_t threads[6];
+	pthread_t threads[7];
 	char *dir = dir_make();
 	struct numbers n, none = { 0 };
 	struct db_txn *txn;
@@ -344,14 +384,17 @@ Test(db, threads_see_whole_transactions)
 	shared = open_db(dir);
 	begin_numbers(shared);
 	atomic_store(&stop, false);
-	for (int i = 0; i < 6; i++)
-		cr_assert_eq(pthread_create(&threads[i], NULL, i < 4 ? reading : updating, NULL), 0);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 7; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, i < 4 ? reading : i < 6 ? updating : draining, NULL), 0);
+	for (int i = 0; i < 300; i++) {
 		cr_assert_eq(durable_numbers(shared), 0);
+		if (i % 10 == 0)
+			cr_assert_eq(db_drain(shared, false), 0);
+	}
 	atomic_store(&stop, true);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 7; i++) {
 		cr_assert_eq(pthread_join(threads[i], &bad), 0);
-		cr_assert_eq((intptr_t)bad, 0, "%s saw or did wrong %ld times", i < 4 ? "a reader" : "an updater", (long)(intptr_t)bad);
+		cr_assert_eq((intptr_t)bad, 0, "%s saw or did wrong %ld times", i < 4 ? "a reader" : i < 6 ? "an updater" : "a drain", (long)(intptr_t)bad);
 	}
 	cr_assert_eq(db_durable_begin(shared, &txn), 0);
 	cr_assert_eq(db_durable_commit(txn), 0);
@@ -437,34 +480,23 @@ static void *put_much(void *arg)
 	return (void *)(intptr_t)err;
 }
 
-static int read_only_update(struct db_txn *txn, void *arg)
-{
-	return db_put(txn, "small", 5, "1", 1);
-}
-
-/* 128 MiB of updates wait for the disk now and then; the thread that serves the disk never waits for itself. */
+/* 128 MiB of updates wait for the disk now and then. */
 Test(db, pending_memory_is_bounded)
 {
 	char *dir = dir_make();
-	struct db_txn *txn;
 	pthread_t thread;
 	size_t most = 0;
 	void *err;
 
 	shared = open_db(dir);
 	atomic_store(&stop, false);
-	cr_assert_eq(db_durable_begin(shared, &txn), 0);
-	cr_assert_eq(db_durable_commit(txn), 0);
 	cr_assert_eq(pthread_create(&thread, NULL, put_much, NULL), 0);
 	while (!atomic_load(&stop)) {
 		size_t now = db_pending(shared);
 
 		most = now > most ? now : most;
-		if (now < 60 << 20)
-			continue;
-		cr_assert_eq(db_update(shared, read_only_update, NULL), 0);
-		cr_assert_eq(db_durable_begin(shared, &txn), 0);
-		cr_assert_eq(db_durable_commit(txn), 0);
+		if (now >= 60 << 20)
+			cr_assert_eq(db_drain(shared, false), 0);
 	}
 	cr_assert_eq(pthread_join(thread, &err), 0);
 	cr_assert_null(err);
@@ -595,12 +627,14 @@ Test(db, processes_wait_for_each_other)
 	}
 	while (!atomic_load(&board->ready))
 		usleep(100);
-	db = open_db(dir);
+	db = open_as(dir, false, true);
 	cr_assert(!db_alone(db));
 	cr_assert_eq(db_read_begin(db, &txn), 0);
 	cr_assert_eq(db_get(txn, "text", 4, &v), -ENOENT, "another process's memory shows");
 	db_read_end(txn);
+	db_close(db);
 	atomic_store(&board->go, true);
+	db = open_db(dir);
 	cr_assert_eq(db_update(db, append_letter, "b"), 0);
 	cr_assert_eq(db_read_begin(db, &txn), 0);
 	cr_assert_eq(db_get(txn, "text", 4, &v), 0);

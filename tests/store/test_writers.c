@@ -115,6 +115,7 @@ static void submit_all(struct store *s, struct store_save **saves, size_t count)
 	waiting = count;
 	for (size_t i = 0; i < count; i++) {
 		saves[i]->done = count_answer;
+		saves[i]->flags |= STORE_SAVE_QUEUED;
 		store_submit(s, saves[i]);
 	}
 	pthread_mutex_lock(&lock);

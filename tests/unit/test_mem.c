@@ -16,8 +16,7 @@ struct pair {
 	size_t key_size;
 	char value[16];
 	size_t value_size;
-	bool removed;
-	uint64_t seq;
+	bool removed, loose;
 };
 
 struct model {
@@ -48,23 +47,12 @@ static void model_put(struct model *m, const struct pair *p)
 	m->pair[at] = *p;
 }
 
-static void model_drop(struct model *m, uint64_t seq)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < m->count; i++) {
-		if (m->pair[i].seq > seq)
-			m->pair[kept++] = m->pair[i];
-	}
-	m->count = kept;
-}
-
 static void check_node(const struct mem_node *n, const struct pair *p)
 {
 	cr_assert(n);
 	cr_assert_eq(mem_compare(n->key, n->key_size, p->key, p->key_size), 0);
 	cr_assert_eq(n->removed, p->removed);
-	cr_assert_eq(n->seq, p->seq);
+	cr_assert_eq(n->loose, p->loose);
 	cr_assert_eq(n->value_size, p->value_size);
 	cr_assert_eq(n->value == NULL, p->removed);
 	cr_assert(p->removed || memcmp(n->value, p->value, p->value_size) == 0);
@@ -73,13 +61,18 @@ static void check_node(const struct mem_node *n, const struct pair *p)
 static void check_all(const struct mem *m, const struct model *model)
 {
 	const struct mem_node *n = m->first[0];
-	size_t bytes = 0;
+	size_t bytes = 0, loose = 0;
 
 	for (size_t i = 0; i < model->count; i++, n = n->next[0]) {
 		check_node(n, &model->pair[i]);
 		bytes += sizeof(*n) + n->levels * sizeof(n->next[0]) + n->key_size + n->value_size;
 	}
 	cr_assert_null(n);
+	for (n = m->loose; n; n = n->next_loose, loose++)
+		cr_assert(n->loose);
+	for (size_t i = 0; i < model->count; i++)
+		loose -= model->pair[i].loose;
+	cr_assert_eq(loose, 0, "the list of loose nodes has others than those");
 	cr_assert_eq(m->count, model->count);
 	cr_assert_eq(m->bytes, bytes);
 	/* Every level is a part of the one below. */
@@ -104,9 +97,9 @@ static void random_key(struct pair *p)
 		p->key_size = 3;
 }
 
-static struct pair random_pair(uint64_t seq)
+static struct pair random_pair(void)
 {
-	struct pair p = { .seq = seq };
+	struct pair p = { 0 };
 
 	random_key(&p);
 	p.removed = random_chance(30);
@@ -118,7 +111,7 @@ static struct pair random_pair(uint64_t seq)
 
 static void put(struct mem *m, struct model *model, const struct pair *p)
 {
-	cr_assert_eq(mem_put(m, p->key, p->key_size, p->removed ? NULL : p->value, p->value_size, p->seq), 0);
+	cr_assert_eq(mem_put(m, p->key, p->key_size, p->removed ? NULL : p->value, p->value_size), 0);
 	model_put(model, p);
 }
 
@@ -140,45 +133,50 @@ static void check_seek(const struct mem *m, const struct model *model)
 	cr_assert_eq(n != NULL, found);
 }
 
+/* The other map's pairs replace those of the model; loose ones stay loose, and the others become so if asked. */
+static void model_merge(struct model *model, const struct model *from, bool loose)
+{
+	for (size_t i = 0; i < from->count; i++) {
+		struct pair p = from->pair[i];
+		bool found;
+		size_t at = model_at(model, p.key, p.key_size, &found);
+
+		p.loose = loose || (found && model->pair[at].loose);
+		model_put(model, &p);
+	}
+}
+
 Test(mem, random_operations)
 {
 	static struct model model, other;
-	uint64_t seq = 0;
 	struct mem m = { 0 }, from = { 0 };
 
 	random_seed("mem");
 	for (int round = 0; round < 3000; round++) {
-		struct pair p = random_pair(++seq);
+		struct pair p = random_pair();
+		bool loose = random_chance(50);
 
-		switch (random_below(12)) {
+		switch (random_below(24)) {
 		case 0:
-			model_drop(&model, seq - random_below(40) - 1);
-			mem_drop(&m, seq);
-			model_drop(&model, seq);
+			mem_release(&m);
+			model.count = 0;
 			break;
-		case 1: {
-			uint64_t until = seq - random_below(seq > 60 ? 60 : seq);
-
-			mem_drop(&m, until);
-			model_drop(&model, until);
-			break;
-		}
+		case 1:
 		case 2:
-			other.count = 0;
-			for (uint64_t n = random_below(30); n; n--) {
-				p = random_pair(0);
-				put(&from, &other, &p);
-			}
-			mem_merge(&m, &from, ++seq);
-			cr_assert_eq(from.count, 0);
-			cr_assert_null(from.first[0]);
-			for (size_t i = 0; i < other.count; i++) {
-				other.pair[i].seq = seq;
-				model_put(&model, &other.pair[i]);
-			}
+			loose ? mem_loosen(&m) : mem_fasten(&m);
+			for (size_t i = 0; i < model.count; i++)
+				model.pair[i].loose = loose;
 			break;
 		default:
-			put(&m, &model, &p);
+			other.count = 0;
+			for (uint64_t n = random_below(30); n; n--) {
+				p = random_pair();
+				put(&from, &other, &p);
+			}
+			mem_merge(&m, &from, loose);
+			cr_assert_eq(from.count, 0);
+			cr_assert_null(from.first[0]);
+			model_merge(&model, &other, loose);
 		}
 		check_seek(&m, &model);
 		if (round % 16 == 0)
@@ -200,14 +198,12 @@ Test(mem, many_in_order_and_backwards)
 	for (i = 0; i < COUNT; i++) {
 		uint32_t key = __builtin_bswap32(i % 2 ? i : COUNT * 2 - i);
 
-		cr_assert_eq(mem_put(&m, &key, 4, &i, 4, i), 0);
+		cr_assert_eq(mem_put(&m, &key, 4, &i, 4), 0);
 	}
 	for (n = m.first[0], i = 0; n && n->next[0]; n = n->next[0], i++)
 		cr_assert_lt(mem_compare(n->key, 4, n->next[0]->key, 4), 0);
 	cr_assert_eq(i + 1, COUNT);
 	cr_assert(m.first[4], "all nodes are low: the map is a list");
-	mem_drop(&m, COUNT / 2);
-	cr_assert_eq(m.count, COUNT / 2 - 1);
 	mem_release(&m);
 }
 

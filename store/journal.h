@@ -1,0 +1,64 @@
+/*
+ * What is durable but not yet in the tree: a file of records in the order in which they were made. Appending to it is one write and one
+ * sync of bytes that have their place on the disk already, where a commit of the tree is two syncs and rewrites pages.
+ *
+ * The file has two halves. Entries are numbered; what the tree says it has taken is not needed any more. While what one
+ * half holds is taken to the tree, entries go on in the other. Whoever opens the store after a crash replays what follows the number that the
+ * tree has taken; an entry that was cut short does not count, nor does what comes after it. Entries bear the mark of the process that wrote them, and
+ * the tree knows it: so the journal of another tree, say of the one before a backup was put in its place, is not taken for its own. FORMAT.md has
+ * every byte.
+ *
+ * No lock inside: db.c sees to it that one thread of one process uses it.
+ */
+#ifndef STORE_JOURNAL_H
+#define STORE_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "mem.h"
+
+#define JOURNAL_HALF (1u << 20)	/* bytes */
+
+struct journal;
+
+/* Where the tree is in its journal. */
+struct journal_place {
+	uint64_t taken;	/* the number of the last entry that the tree has */
+	uint64_t mark;	/* of the entries after it */
+};
+
+/* Makes the journal of the store in `dir` when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */
+int journal_create(const char *dir);
+/* -ENOENT: there is none. -EUCLEAN: it has not the right size. */
+int journal_open(const char *dir, bool read_only, struct journal **ret);
+void journal_close(struct journal *j);	/* NULL is fine */
+
+/* Puts what the entries after `place` say into `to`, and sets the number of the last of them (`taken` when there is none). -EUCLEAN: some are missing. */
+int journal_replay(struct journal *j, const struct journal_place *place, struct mem *to, uint64_t *ret_last);
+
+/* Begins anew: the tree has taken all up to this number. What follows is not replayed unless the tree has the mark. */
+void journal_restart(struct journal *j, const struct journal_place *place);
+
+/* The number of the last entry, whether it was written or failed. */
+uint64_t journal_last(const struct journal *j);
+
+/* Bytes used of the half that is written to. */
+size_t journal_used(const struct journal *j);
+
+/* An entry: begin, add nodes, append. Sizes are checked by journal_append. -ENOMEM. */
+int journal_begin(struct buf *entry);
+int journal_add(struct buf *entry, const struct mem_node *n);
+
+/*
+ * Writes the entry and waits until it is on disk. -E2BIG: it doesn't fit any more. Other errors: whether it is on disk is not known, and nothing
+ * may be appended until journal_restart.
+ */
+int journal_append(struct journal *j, struct buf *entry);
+
+/* From now on the other half is written to. All that it holds must have been taken. */
+void journal_switch(struct journal *j);
+
+#endif
