@@ -21,10 +21,21 @@ void attr_stat(const struct store_attr *a, struct stat *st)
 	st->st_ctim = a->ctime;
 }
 
+/*
+ * Each path leads through directories, and where permissions are checked their attributes are asked for each time. What this mount does to them
+ * the kernel knows; what another process does shows as late as everything else of it. Files' sizes and what a name stands for
+ * change at any moment.
+ */
+double attr_timeout(const struct store_attr *a)
+{
+	return a->kind == STORE_DIRECTORY && !control_owns(a->ino) ? 0.05 : 0;
+}
+
 void attr_entry(const struct store_attr *a, struct fuse_entry_param *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->ino = a->ino;
+	e->attr_timeout = e->entry_timeout = attr_timeout(a);
 	attr_stat(a, &e->attr);
 }
 

@@ -142,13 +142,12 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* A new document stays unseen by others until it is committed (P3). */
 static int create_document(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
-			   struct fuse_file_info *fi, struct store_attr *a, struct handle **ret)
+			   struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct store_attr dir;
 	struct inode *inode;
 	uint64_t ino, version;
-	bool fresh;
 	int err = store_getattr(m->store, parent, &dir);
 
 	if (!err && m->options.read_only)
@@ -165,11 +164,11 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent)
 		err = store_new_ino(m->store, &ino);
 	if (!err)
-		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid ? ctx->pid : INODE_UNKNOWN, &inode, &fresh);
+		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid ? ctx->pid : INODE_UNKNOWN, &inode, ret_fresh);
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
-	return open_file(m, who, a, fi->flags, fresh, inode, ret);
+	return open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
 }
 
 /* Replies: create, err. */
@@ -192,7 +191,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (!err && (fi->flags & O_EXCL))
 		err = -EEXIST;
 	if (err == -ENOENT && store_is_document_name(name)) {
-		err = create_document(m, req, &who, parent, name, mode, fi, &a, &h);
+		err = create_document(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
 	} else {
 		if (err == -ENOENT) {
 			err = store_create(m->store, parent, name, 0, S_IFREG | (mode & 07777), ctx->uid, ctx->gid, NULL, &a);
@@ -209,6 +208,9 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (h->has_draft && !h->created)
 		a.size = 0;
 	attr_entry(&a, &e);
+	/* Nobody else sees what is being made, and until it is written nothing changes: its maker asks at once. */
+	if (fresh)
+		e.attr_timeout = 0.001;
 	if (fuse_reply_create(req, &e, fi))
 		handle_free(m, h);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,12 +81,18 @@ static int run_fusermount(const char *path)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
+/* stat() may be answered by the kernel, for some milliseconds after a daemon's death. */
+static bool is_dead(const char *path)
+{
+	struct statfs st;
+
+	return statfs(path, &st) && errno == ENOTCONN;
+}
+
 static int clear_dead(const char *path)
 {
-	struct stat st;
-
 	for (int i = 0; i < 16; i++) {
-		if (stat(path, &st) == 0 || errno != ENOTCONN)
+		if (!is_dead(path))
 			return 0;
 		if (umount2(path, MNT_DETACH) && run_fusermount(path))
 			break;
@@ -103,7 +110,7 @@ int mountpoint_check(const char *path, char ret[PATH_MAX])
 		fprintf(stderr, "historyfs: %s: %s\n", path, strerror(errno));
 		return -1;
 	}
-	if (stat(ret, &st) && errno == ENOTCONN && clear_dead(ret))
+	if (is_dead(ret) && clear_dead(ret))
 		return -1;
 	if (stat(ret, &st)) {
 		fprintf(stderr, "historyfs: %s: %s; the mount point must be an existing directory\n", ret, strerror(errno));

@@ -77,7 +77,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	attr_stat(&a, &st);
-	fuse_reply_attr(req, &st, 0);
+	fuse_reply_attr(req, &st, attr_timeout(&a));
 }
 
 static struct timespec now(void)
@@ -126,7 +126,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		return;
 	}
 	attr_stat(&a, &st);
-	fuse_reply_attr(req, &st, 0);
+	fuse_reply_attr(req, &st, attr_timeout(&a));
 }
 
 static bool is_ours(uint64_t parent, const char *name)

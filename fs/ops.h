@@ -6,8 +6,10 @@
 
 extern const struct fuse_lowlevel_ops fs_operations;
 
-/* attr.c: attributes for the kernel. Nothing is cached there: timeouts are 0. */
+/* attr.c: attributes for the kernel. */
 void attr_stat(const struct store_attr *a, struct stat *st);
+/* How long the kernel may use what it is told, in seconds. */
+double attr_timeout(const struct store_attr *a);
 void attr_entry(const struct store_attr *a, struct fuse_entry_param *e);
 /* Attributes as this process is to see them: of a file it is writing the size of its draft. */
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret);

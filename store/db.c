@@ -422,7 +422,7 @@ static void freeze(struct db *db)
 		mem_merge(&db->frozen, &db->mem, false);
 	} else {
 		db->frozen = db->mem;
-		db->mem = (struct mem){ .random = db->frozen.random };
+		db->mem = (struct mem){ 0 };
 	}
 	pthread_rwlock_unlock(&db->memory);
 }

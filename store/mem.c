@@ -66,19 +66,21 @@ struct mem_node *mem_get(const struct mem *m, const void *key, size_t key_size)
 	return n && mem_compare(n->key, n->key_size, key, key_size) == 0 ? n : NULL;
 }
 
-static int random_levels(struct mem *m)
+/* One sequence for all maps of a thread: nodes move from many small maps to a large one, which needs some high ones. */
+static int random_levels(void)
 {
+	static _Thread_local uint32_t random = 1;
 	int levels = 1;
 
-	m->random = m->random * 1664525u + 1013904223u;
-	for (uint32_t r = m->random >> 8; (r & 3) == 0 && levels < MEM_LEVELS; r >>= 2)
+	random = random * 1664525u + 1013904223u;
+	for (uint32_t r = random >> 8; (r & 3) == 0 && levels < MEM_LEVELS; r >>= 2)
 		levels++;
 	return levels;
 }
 
-static struct mem_node *node_new(struct mem *m, const void *key, size_t key_size)
+static struct mem_node *node_new(const void *key, size_t key_size)
 {
-	int levels = random_levels(m);
+	int levels = random_levels();
 	struct mem_node *n = malloc(sizeof(*n) + levels * sizeof(n->next[0]) + key_size);
 
 	if (!n)
@@ -112,7 +114,7 @@ int mem_put(struct mem *m, const void *key, size_t key_size, const void *value, 
 	find(m, key, key_size, links);
 	n = *links[0];
 	if (!n || mem_compare(n->key, n->key_size, key, key_size) != 0) {
-		n = node_new(m, key, key_size);
+		n = node_new(key, key_size);
 		if (!n) {
 			free(copy);
 			return -ENOMEM;
@@ -163,7 +165,7 @@ void mem_merge(struct mem *m, struct mem *from, bool loose)
 		if (loose)
 			add_loose(m, n);
 	}
-	*from = (struct mem){ .random = from->random };
+	*from = (struct mem){ 0 };
 }
 
 void mem_fasten(struct mem *m)

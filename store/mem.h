@@ -24,7 +24,6 @@ struct mem {
 	struct mem_node *first[MEM_LEVELS];
 	struct mem_node *loose;		/* those that were merged as such, in no order; linked by next_loose */
 	size_t bytes, count;
-	uint32_t random;
 };
 
 void mem_release(struct mem *m);

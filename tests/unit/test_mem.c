@@ -207,6 +207,27 @@ Test(mem, many_in_order_and_backwards)
 	mem_release(&m);
 }
 
+/* Transactions of a few keys each make a large map that is still searched quickly. */
+Test(mem, many_small_ones_merged)
+{
+	enum { COUNT = 20000 };
+	struct mem m = { 0 }, from = { 0 };
+	size_t high = 0;
+
+	for (uint32_t i = 0; i < COUNT; i++) {
+		uint32_t key = __builtin_bswap32(i);
+
+		cr_assert_eq(mem_put(&from, &key, 4, &i, 4), 0);
+		if (i % 4 == 3)
+			mem_merge(&m, &from, true);
+	}
+	cr_assert_eq(m.count, COUNT);
+	for (const struct mem_node *n = m.first[4]; n; n = n->next[4])
+		high++;
+	cr_assert(high > COUNT / 1024 && high < COUNT / 64, "%zu nodes of %d are on the fifth level", high, COUNT);
+	mem_release(&m);
+}
+
 static const struct {
 	const char *a, *b;
 	int order;
