@@ -43,7 +43,7 @@ static uint64_t whole_messages(const struct job *job, uint64_t *ret_end)
 
 	if (count && could_go_on(job, end))
 		count = view_ending(v, end - 1, &end);
-	*ret_end = end;
+	*ret_end = count ? end : 0;
 	return count;
 }
 

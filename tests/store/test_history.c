@@ -704,3 +704,36 @@ Test(history, unlinked_scratch_becomes_a_document)
 		dir_remove(dir);
 	}
 }
+
+static struct text of(const char *s)
+{
+	return (struct text){ (char *)s, strlen(s) };
+}
+
+/* What is shared with the version before may end within the first message. */
+static const struct {
+	const char *name, *before, *after;
+} begun[] = {
+	{ "a.json", "[5]", "[56]" }, { "b.json", "[5]", "[5" "7, 1]" }, { "c.json", "[5, 6]", "[51, 6]" },
+};
+
+Test(history, a_first_message_goes_on)
+{
+	char *dir = dir_make();
+	struct store *s = must_open(dir, 0);
+
+	for (size_t i = 0; i < sizeof(begun) / sizeof(begun[0]); i++) {
+		struct store_save save = save_text(s, begun[i].name, of(begun[i].before), NULL, 0);
+		struct store_base base = base_at(save.saved_ino, save.version);
+		struct store_view *v;
+
+		must_save(&save, begun[i].name);
+		cr_assert_eq(store_view_open(s, save.saved_ino, 0, &v), 0);
+		save = save_sharing(s, begun[i].name, of(begun[i].after), v, SIZE_MAX, &base, 0);
+		must_save(&save, begun[i].after);
+		check_name(s, begun[i].name, begun[i].after, "the shared part");
+		store_view_unref(v);
+	}
+	must_close(s);
+	dir_remove(dir);
+}
