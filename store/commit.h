@@ -5,7 +5,7 @@
  *	store_submit -> [queue] -> group -> durable -> done()
  *	                              \-> failed: each alone -> done()
  *
- * With a delay configured a save is an update of the memory, made in the caller's thread, and the writer thread only
+ * With a delay configured, or asked for by the save (STORE_SAVE_SOON), it is an update of the memory, made in the caller's thread, and the writer thread only
  * takes memory to disk.
  */
 #ifndef STORE_COMMIT_H

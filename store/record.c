@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "doc.h"
+
 static void add_u64(struct key *k, uint64_t v)
 {
 	v = htobe64(v);
@@ -161,6 +163,7 @@ int attr_load(struct db_txn *txn, uint64_t ino, struct store_attr *ret)
 		out.version = h.version;
 		out.size = h.size;
 		out.messages = h.count;
+		out.lines = h.kind == DOC_LINES;
 		if (a.mtime_version != h.version)
 			out.mtime = time_unpack(h.mtime);
 		if (h.mtime > a.ctime)
@@ -194,6 +197,18 @@ int entry_del(struct db_txn *txn, uint64_t parent, enum record_type type, const 
 	struct key key = key_name(parent, type, name, strlen(name));
 
 	return record_del(txn, &key);
+}
+
+int super_set(struct db_txn *txn, uint32_t flag)
+{
+	struct key key = key_plain(0, REC_SUPER);
+	struct rec_super super;
+	int err = record_get(txn, &key, &super, sizeof(super), NULL);
+
+	if (err || (super.flags & flag))
+		return err;
+	super.flags |= flag;
+	return record_put(txn, &key, &super, sizeof(super));
 }
 
 int64_t time_pack(struct timespec t)

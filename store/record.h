@@ -17,6 +17,7 @@
 #include "store.h"
 
 #define FORMAT_VERSION 1u
+#define SUPER_LINES 1u		/* flag: there are, or were, documents of kind DOC_LINES */
 
 enum record_type {
 	REC_ATTR = 'A',		/* attributes */
@@ -146,6 +147,9 @@ int attr_load(struct db_txn *txn, uint64_t ino, struct store_attr *ret);
 int entry_get(struct db_txn *txn, uint64_t parent, enum record_type type, const char *name, struct rec_entry *ret);
 int entry_put(struct db_txn *txn, uint64_t parent, enum record_type type, const char *name, uint64_t ino, enum store_kind kind);
 int entry_del(struct db_txn *txn, uint64_t parent, enum record_type type, const char *name);
+
+/* Sets a flag of the superblock. */
+int super_set(struct db_txn *txn, uint32_t flag);
 
 int64_t time_now(void);
 int64_t time_pack(struct timespec t);

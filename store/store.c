@@ -55,7 +55,7 @@ static int check_superblock(struct store *s)
 	db_read_end(txn);
 	if (err == -ENOENT || (!err && memcmp(super.magic, MAGIC, sizeof(MAGIC)) != 0))
 		return -EUCLEAN;
-	if (!err && (super.format > FORMAT_VERSION || super.flags))
+	if (!err && (super.format > FORMAT_VERSION || (super.flags & ~SUPER_LINES)))
 		return -EPROTO;
 	return err;
 }
@@ -229,8 +229,8 @@ int store_view_open(struct store *s, uint64_t ino, uint64_t version, struct stor
 		err = -ENOENT;
 	if (!err && (!version || version == head.version))
 		v = cache_get(s->cache, ino, head.version);
-	if (!err && !v) {
-		err = view_load(txn, ino, version, &v);
+	if (!err && (!v || v->version != head.version)) {
+		err = v ? view_renew(txn, v, &v) : view_load(txn, ino, version, &v);
 		if (!err) {
 			v->store = s;
 			if (v->version == head.version)
@@ -261,6 +261,11 @@ uint64_t store_view_size(const struct store_view *v)
 uint64_t store_view_count(const struct store_view *v)
 {
 	return v->count;
+}
+
+bool store_view_lines(const struct store_view *v)
+{
+	return v->frame->kind == DOC_LINES;
 }
 
 void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_start, uint64_t *ret_end)

@@ -29,8 +29,10 @@ static void forget_problems(struct subject *s)
 /* Reads what the checks of a file's records compare with. */
 static void look(struct verify *v, uint64_t ino, struct subject *ret)
 {
-	struct key head = key_plain(ino, REC_HEAD), next = key_plain(0, REC_NEXT);
+	struct key head = key_plain(ino, REC_HEAD), next = key_plain(0, REC_NEXT), first = key_plain(0, REC_SUPER);
+	struct rec_super super;
 
+	v->lines = !record_get(v->txn, &first, &super, sizeof(super), NULL) && (super.flags & SUPER_LINES);
 	ret->has_attr = ino && !attr_get(v->txn, ino, &ret->attr, ret->name);
 	ret->has_head = ino && !record_get(v->txn, &head, &ret->head, sizeof(ret->head), NULL);
 	if (record_get(v->txn, &next, &v->next_ino, sizeof(v->next_ino), NULL))

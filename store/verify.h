@@ -28,6 +28,7 @@ struct verify {
 	void *arg;
 	uint64_t problems, done, next_ino;
 	struct db_txn *txn;
+	bool lines;			/* the superblock's flag, as the transaction has it */
 	struct subject at;
 	bool begun;
 	unsigned char last[512];	/* the last key that was read, and a zero byte */
