@@ -43,7 +43,7 @@ void attr_entry(const struct store_attr *a, struct fuse_entry_param *e)
 struct own {
 	const struct process *who;
 	bool unread;
-	uint64_t view, draft;
+	uint64_t view, draft, pending;
 };
 
 static void visit_own(struct handle *h, void *arg)
@@ -53,6 +53,7 @@ static void visit_own(struct handle *h, void *arg)
 	if (!o->who->known || h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
 		return;
 	o->unread |= atomic_load(&h->unread);
+	o->pending += atomic_load(&h->pending);
 	if (o->view == HANDLE_NONE)
 		o->view = atomic_load(&h->view_size);
 	if (o->draft == HANDLE_NONE)
@@ -61,7 +62,7 @@ static void visit_own(struct handle *h, void *arg)
 
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
-	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE };
+	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
 	uint64_t stored;
 	int err;
 
@@ -82,5 +83,6 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 		ret->size = own.draft;
 	else if (ret->kind == STORE_DOCUMENT)
 		shown_tell(m->shown, who, ino, ret->version, ret->size);
+	ret->size += own.pending;
 	return err;
 }

@@ -138,6 +138,12 @@ int draft_truncate(struct draft *d, uint64_t size, uint64_t max)
 	return 0;
 }
 
+void draft_drop(struct draft *d, size_t size)
+{
+	d->tail_size -= size;
+	memmove(d->tail, d->tail + size, d->tail_size);
+}
+
 int draft_read(struct draft *d, uint64_t offset, void *buf, size_t size, size_t *ret)
 {
 	size_t done = 0;

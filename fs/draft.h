@@ -33,6 +33,8 @@ uint64_t draft_size(const struct draft *d);
 /* Bytes between the end and `offset` become zero. -EFBIG above `max` bytes, -ENOMEM, or an error of the store: then nothing changed. */
 int draft_write(struct draft *d, uint64_t offset, const void *bytes, size_t size, uint64_t max);
 int draft_truncate(struct draft *d, uint64_t size, uint64_t max);
+/* The first bytes of a draft without a base are done with. */
+void draft_drop(struct draft *d, size_t size);
 int draft_read(struct draft *d, uint64_t offset, void *buf, size_t size, size_t *ret);
 
 #endif

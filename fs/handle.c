@@ -16,6 +16,7 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	h->flags = flags;
 	h->opener = h->writer = *opener;
 	atomic_init(&h->draft_size, HANDLE_NONE);
+	atomic_init(&h->pending, 0);
 	atomic_init(&h->view_size, HANDLE_NONE);
 	atomic_init(&h->unread, kind == HANDLE_DOCUMENT && !handle_writes(h));
 	pthread_mutex_init(&h->lock, NULL);

@@ -9,6 +9,9 @@
  *	                           |  --flush by another process, or incomplete--> dirty
  *	                           `--release--> committed, or rejected (P5)
  *
+ * Appending to lines (O_APPEND): whole lines are committed by the write that ends them, and are on disk when flush or fsync returns. The
+ * draft then holds the beginning of a line only, which waits for its end, for a flush or for release; a killed writer's is rejected.
+ *
  * Lock order: a handle's lock, then the inode table's, then those inside tickets and store.
  */
 #ifndef FS_HANDLE_H
@@ -26,10 +29,12 @@ struct handle {
 	uint64_t ino;			/* lock, once it is open: an embryo may become another inode */
 	struct inode *inode;		/* NULL for HANDLE_BYTES */
 	int flags;			/* of open(2) */
+	bool appends;			/* to lines, with O_APPEND */
 	struct process opener;
 	struct handle *next_handle;	/* the inode table's */
 	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NONE: there is none */
 	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
+	_Atomic uint64_t pending;	/* bytes of a line that has begun */
 	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
@@ -42,8 +47,12 @@ struct handle {
 	struct store_view *view;	/* what is being read */
 	bool raw;			/* it is no document yet: bytes are read as they are */
 	bool ended;			/* the end was reached */
+	bool told_end;			/* the reader was told so, by zero bytes */
 	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
 	bool has_draft, dirty;
+	bool appended;			/* the draft holds nothing but what goes to the end of the lines */
+	bool unsynced;			/* lines that were committed may not be on disk */
+	uint64_t seen, own;		/* appending: the version at open, and the last one by this handle */
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
 	bool flushed;			/* some flush came: without one the opener was killed before it had the descriptor */
 	bool dying;			/* the last flush came from a process that is being killed */
@@ -94,6 +103,12 @@ static inline bool handle_writes(const struct handle *h)
 void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync);
 /* The last chance: commits or rejects. Without the lock; waits. */
 void save_release(struct mount *m, struct handle *h);
+/* A write that appends to lines; commits those that it completes. Without the lock. 0 or an error: then nothing was written. */
+int save_append(struct mount *m, struct handle *h, const struct process *who, const char *bytes, size_t size);
+/* Commits the line that an appending handle has begun, so that the file can be read. Needs the lock. */
+int save_pending(struct mount *m, struct handle *h);
+/* What comes next through an appending handle changes what is there, all of which it goes on from. Needs the lock. */
+int save_begin_rewrite(struct mount *m, struct handle *h, const struct process *who);
 /* truncate(2) by path. 0 or an error. */
 int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size);
 /* rename(2) of a temp file, or fresh document, to a document's name: merges (0), fails, or -ENOSYS: an ordinary rename. */

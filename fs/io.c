@@ -6,10 +6,24 @@
 #include "control.h"
 #include "ops.h"
 
-/* Whether the file's writes are drafts of a document. */
-static bool is_document(const struct store_attr *a)
+/* Whether the file's writes are drafts of a document. Lines that are too many for one stay plain bytes. */
+static bool is_document(struct mount *m, const struct store_attr *a)
 {
+	if (a->kind == STORE_DOCUMENT)
+		return true;
+	if (store_is_lines_name(a->name) && a->size > m->options.max_document)
+		return false;
 	return a->parent != STORE_REJECTED && store_is_document_name(a->name);
+}
+
+/* Lines of before they were a kind of document, kept as plain bytes. What can't be converted now is shown as it is. */
+static void convert(struct mount *m, const struct process *who, struct store_attr *a)
+{
+	struct store_save save = { .ino = a->ino, .flags = STORE_SAVE_LINES | STORE_SAVE_SOON, .pid = who->tgid };
+
+	if (a->kind == STORE_SCRATCH && a->size && store_is_lines_name(a->name) && is_document(m, a) && !m->options.read_only &&
+	    !store_save(m->store, &save))
+		store_getattr(m->store, a->ino, a);
 }
 
 static void use_handle(struct fuse_file_info *fi, struct handle *h)
@@ -57,15 +71,16 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 	return err;
 }
 
-static int open_file(struct mount *m, const struct process *who, const struct store_attr *a, int flags, bool fresh, struct inode *inode,
+static int open_file(struct mount *m, const struct process *who, struct store_attr *a, int flags, bool fresh, struct inode *inode,
 		     struct handle **ret)
 {
 	struct store_attr zero = { .size = 0 };
 	struct handle *h;
-	enum handle_kind kind = is_document(a) || a->kind == STORE_DOCUMENT ? HANDLE_DOCUMENT : HANDLE_SCRATCH;
+	enum handle_kind kind = is_document(m, a) ? HANDLE_DOCUMENT : HANDLE_SCRATCH;
 	bool unlinked;
 	int err = 0;
 
+	convert(m, who, a);
 	if (!inode)
 		err = inodes_open(m->inodes, a->ino, a->parent, a->name, &inode);
 	if (err)
@@ -76,6 +91,8 @@ static int open_file(struct mount *m, const struct process *who, const struct st
 		return err;
 	}
 	h->opened = shown_now(m->shown);
+	h->appends = (flags & O_APPEND) && kind == HANDLE_DOCUMENT && (a->lines || store_is_lines_name(a->name));
+	h->seen = a->version;
 	if (handle_writes(h) && a->parent != STORE_REJECTED) {
 		if (kind == HANDLE_DOCUMENT) {
 			err = open_document(m, h, who, fresh);
@@ -280,7 +297,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	if (h->kind == HANDLE_DOCUMENT) {
 		struct process who = caller(req);
 
-		err = write_draft(m, h, &who, buf, size, offset);
+		err = h->appends ? save_append(m, h, &who, buf, size) : write_draft(m, h, &who, buf, size, offset);
 	} else if (fi->flags & O_APPEND) {
 		/* The kernel's offset comes from a size that may be stale. */
 		err = store_append(m->store, ino, buf, size, &where);
@@ -345,7 +362,9 @@ int io_truncate(struct mount *m, const struct process *who, const struct store_a
 
 	if (h && h->kind == HANDLE_DOCUMENT) {
 		handle_lock(h);
-		err = handle_draft(m, h, false);
+		err = h->appends ? save_begin_rewrite(m, h, who) : 0;
+		if (!err)
+			err = handle_draft(m, h, false);
 		if (!err && size != draft_size(&h->draft)) {
 			err = draft_truncate(&h->draft, size, m->options.max_document);
 			h->truncated = !size;

@@ -96,6 +96,12 @@ static void read_ended(struct handle *h)
 	atomic_store(&h->view_size, HANDLE_NONE);
 }
 
+/* Who was told that the lines had ended, and reads on, waits for more (tail -f). */
+static bool follows(const struct handle *h, uint64_t offset)
+{
+	return h->told_end && h->view && store_view_lines(h->view) && offset >= store_view_size(h->view);
+}
+
 void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 {
 	struct mount *m = mount_of(req);
@@ -104,14 +110,19 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 	int err;
 
 	handle_lock(h);
+	if (h->appended && (err = save_pending(m, h))) {
+		handle_unlock(h);
+		fuse_reply_err(req, -err);
+		return;
+	}
 	if (h->has_draft && h->dirty) {
 		reply_copy(req, h, size, offset, true);
 		return;
 	}
-	if (offset == 0 && h->ended) {
+	if (h->ended && (offset == 0 || follows(h, offset))) {
 		store_view_unref(h->view);
 		h->view = NULL;
-		h->raw = h->ended = false;
+		h->raw = h->ended = h->told_end = false;
 		h->opened = shown_now(m->shown);
 	}
 	err = read_begin(m, h, &who, size);
@@ -127,6 +138,7 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 	v = store_view_ref(h->view);
 	if (offset + size >= store_view_size(v))
 		read_ended(h);
+	h->told_end |= offset >= store_view_size(v);
 	handle_unlock(h);
 	if (offset >= store_view_size(v))
 		fuse_reply_buf(req, NULL, 0);

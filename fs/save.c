@@ -5,6 +5,7 @@
 
 #include "handle.h"
 #include "log.h"
+#include "save.h"
 
 /* ---- Refused documents (P5) ----------------------------------------------------------------------------------- */
 
@@ -73,19 +74,6 @@ static void reject(struct mount *m, struct handle *h, const struct place *place,
 
 /* ---- Saves ---------------------------------------------------------------------------------------------------- */
 
-struct work {
-	struct store_save save;	/* first, so that it leads to the rest */
-	struct mount *mount;
-	struct ticket_set *set;	/* may be NULL */
-	uint64_t parent;	/* the name it is saved under */
-	const char *name;
-	bool rename;
-	struct store_base before;	/* for a process older than the daemon */
-	struct handle *h;
-	fuse_req_t req;
-	struct place place;
-};
-
 /* Called when the process's earlier saves of the name are done: they count. */
 static int take_bases(struct store_save *save)
 {
@@ -141,8 +129,7 @@ static void fill(struct work *w, struct mount *m, struct ticket_set *set, const 
 		save->flags |= STORE_SAVE_EDIT;
 }
 
-/* Needs the handle's lock. */
-static void prepare(struct mount *m, struct handle *h, struct work *w)
+void save_prepare(struct mount *m, struct handle *h, struct work *w)
 {
 	struct store_save *save = &w->save;
 	struct place *place = &w->place;
@@ -163,14 +150,12 @@ static void prepare(struct mount *m, struct handle *h, struct work *w)
 	fill(w, m, h->set, &h->writer, place->parent, place->name);
 }
 
-/* A file that its own writer unlinked has no name to be saved under: as on any filesystem it goes with the handle. */
-static bool orphaned(const struct handle *h, const struct place *place)
+bool save_orphaned(const struct handle *h, const struct place *place)
 {
 	return place->unlinked && place->unlinker.known && place->unlinker.tgid == h->writer.tgid && place->unlinker.start == h->writer.start;
 }
 
-/* Needs the handle's lock. */
-static void saved(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
+void save_done(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
 {
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
@@ -181,6 +166,8 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 	h->view = NULL;
 	atomic_store(&h->view_size, HANDLE_NONE);
 	h->raw = false;
+	h->opened = shown_now(m->shown);
+	h->own = save->version;
 	note(m, h->set, place->parent, place->name, save);
 	if (save->result & STORE_SAVED_UNCERTAIN)
 		log_line(LOG_INFO, "%s: version %llu keeps both of what may have been an edit; `historyctl undo` takes it back", place->name,
@@ -196,7 +183,7 @@ static void flushed(struct store_save *save)
 	pthread_mutex_lock(&h->lock);
 	err = save->error;
 	if (!err)
-		saved(w->mount, h, &w->place, save);
+		save_done(w->mount, h, &w->place, save);
 	else if (err != -EINVAL)
 		h->refused = err;	/* what is incomplete gets another chance at release */
 	h->saving = false;
@@ -211,16 +198,30 @@ static bool same_process(const struct process *a, const struct process *b)
 	return a->tgid == b->tgid && a->start == b->start;
 }
 
+/* ---- Flush and release ---------------------------------------------------------------------------------------- */
+
 void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync)
 {
 	struct mount *m = mount_of(req);
 	struct work *w;
 	bool foreign = who->known && h->writer.known && !same_process(who, &h->writer);
+	struct place place;
 	int err = 0;
 
 	h->flushed = true;
 	if (!sync && who->known)
 		h->dying = process_dying(who->tid);
+	inodes_place(m->inodes, h->inode, &place);
+	/* Nor, of lines, is it by one of several that write one after the other, while who opened it for them lives: `{ a; b; } > f`. */
+	if (append_to_lines(h, &place))
+		foreign |= who->known && h->opener.known && !same_process(who, &h->opener) && process_alive(&h->opener);
+	if (h->appends && (h->appended || !h->has_draft)) {
+		append_flush(req, h, !sync && (foreign || h->dying));
+		return;
+	}
+	/* And who was killed may have had more to write. */
+	if (h->dying && !sync && append_to_lines(h, &place))
+		goto reply;
 	/* What a process that did not write it closes is not finished by that (a child's inherited descriptors). */
 	if (!h->has_draft || (!h->dirty && !h->created))
 		goto reply;
@@ -242,8 +243,8 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 		err = -ENOMEM;
 		goto reply;
 	}
-	prepare(m, h, w);
-	if (orphaned(h, &w->place)) {
+	save_prepare(m, h, w);
+	if (save_orphaned(h, &w->place)) {
 		free(w);
 		goto reply;
 	}
@@ -263,24 +264,27 @@ reply:
 void save_release(struct mount *m, struct handle *h)
 {
 	struct work w = { .mount = m };
+	bool killed;
 	int err;
 
 	handle_lock(h);
 	if (!h->has_draft || (!h->dirty && !h->created) || ((h->dying || !h->flushed) && !draft_size(&h->draft)))
 		goto out;
-	prepare(m, h, &w);
-	if (orphaned(h, &w.place))
+	save_prepare(m, h, &w);
+	if (save_orphaned(h, &w.place))
 		goto out;
-	if (h->error || h->refused) {
-		reject(m, h, &w.place, h->error ? h->error : h->refused, draft_size(&h->draft), NULL);
+	killed = h->dying && h->dirty && append_to_lines(h, &w.place);
+	if (h->error || h->refused || killed) {
+		reject(m, h, &w.place, h->error ? h->error : h->refused ? h->refused : -EINVAL, draft_size(&h->draft),
+		       killed ? "its writer was killed, there may have been more" : NULL);
 		goto out;
 	}
 	handle_releasing(h);
-	err = store_save(m->store, &w.save);
-	if (!err)
-		saved(m, h, &w.place, &w.save);
-	else
+	err = h->appended ? append_commit(m, h, h->draft.tail_size, 0) : store_save(m->store, &w.save);
+	if (err)
 		reject(m, h, &w.place, err, w.save.error_offset, w.save.reason);
+	else if (w.save.version)
+		save_done(m, h, &w.place, &w.save);
 out:
 	handle_unlock(h);
 }
@@ -405,15 +409,15 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
 		return -ENOSYS;
 	set = temps_take(m->temps, from.ino, &fresh);
-	/* An established session keeps its own history when it is renamed. */
-	if (from.kind == STORE_DOCUMENT && (!fresh || !exists)) {
+	/* An established session keeps its own history when it is renamed, and a new one when it stays of its kind. */
+	if (from.kind == STORE_DOCUMENT && (!fresh || (!exists && from.lines == store_is_lines_name(new_name)))) {
 		ticket_set_free(set);
 		return -ENOSYS;
 	}
 	err = rename_as_save(m, who, &from, exists ? &to : NULL, set, new_parent, new_name);
 	ticket_set_free(set);
 	/* What is no document may take a name that no document has. */
-	if (err == -EINVAL && !(exists && to.kind == STORE_DOCUMENT))
+	if ((err == -EINVAL || (err == -EFBIG && store_is_lines_name(new_name))) && !(exists && to.kind == STORE_DOCUMENT))
 		return -ENOSYS;
 	return err;
 }

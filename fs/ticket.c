@@ -503,6 +503,27 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 	seen_unlock(s);
 }
 
+void tickets_appended(struct tickets *t, const struct process *who, uint64_t parent, const char *name, const struct store_save *save)
+{
+	const struct store_base *bases;
+	struct ticket_set *set;
+	size_t count = 0;
+
+	/* Without memory its own lines may come twice, but none is lost. */
+	if (tickets_freeze(t, who, &set) < 0)
+		return;
+	if (!tickets_bases(t, set, parent, name, false, &bases, &count) && count) {
+		seen_lock(&t->seen);
+		struct record *r = seen_get(&t->seen, set->client, parent, name);
+		if (r && !set->events)
+			end_thread(&t->seen, set, r);
+		if (r)
+			set_written(&t->seen, set, r, &set->candidates[0], save);
+		seen_unlock(&t->seen);
+	}
+	ticket_set_free(set);
+}
+
 /* ---- Names --------------------------------------------------------------------------------------------------- */
 
 static void end_all(struct seen *s, struct record *r)

@@ -68,6 +68,12 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save);
 
 /*
+ * After `who` appended lines to what is there: that needed no base, and uses up none but tickets of its thread (without an event loop), but what
+ * it had seen of the name then has them too. Who had seen nothing goes on so.
+ */
+void tickets_appended(struct tickets *t, const struct process *who, uint64_t parent, const char *name, const struct store_save *save);
+
+/*
  * Rule 13: a process's own unlink ends its tickets of that name and its own last document; what it knows now is that the name
  * is absent: tell that with tickets_shown, as for a look-up answered ENOENT.
  */

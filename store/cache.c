@@ -92,14 +92,15 @@ struct store_view *cache_get(struct cache *c, uint64_t ino, uint64_t version)
 
 	pthread_mutex_lock(&c->lock);
 	e = *find(c, ino);
-	if (e && e->view->version == version) {
+	if (e && e->view->version <= version) {
 		v = store_view_ref(e->view);
 		unlink_use(c, e);
 		link_use(c, e);
-		c->stats.hits++;
-	} else {
-		c->stats.misses++;
 	}
+	if (v && v->version == version)
+		c->stats.hits++;
+	else
+		c->stats.misses++;
 	pthread_mutex_unlock(&c->lock);
 	return v;
 }

@@ -13,7 +13,7 @@ struct cache_stats {
 int cache_new(uint64_t limit, struct cache **ret);
 void cache_free(struct cache *c);
 
-/* The view of exactly this version, with a reference for the caller, or NULL. */
+/* The view of this version, or the latest one before it, with a reference for the caller, or NULL. */
 struct store_view *cache_get(struct cache *c, uint64_t ino, uint64_t version);
 
 /* Remembers the view instead of an older one of the document. Takes a reference of its own. */

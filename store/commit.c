@@ -20,7 +20,7 @@ struct commit {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;		/* with `lock`: something for the keeper to do */
 	pthread_cond_t idle;		/* with `lock`: nobody leads any more */
-	pthread_mutex_t in_memory;	/* with a delay: one save at a time, from its bases to `done`. Taken before all others */
+	pthread_mutex_t in_memory;	/* with a delay, or soon: one save at a time, from its bases to `done`. Taken before all others */
 	/* All under `lock`. */
 	struct job *first, **last;
 	bool led;			/* a thread takes the queue's saves */
@@ -124,7 +124,7 @@ static int run_together(struct commit *c, struct job **jobs)
 {
 	struct job *refused = NULL;
 	struct group g = { .store = c->store, .jobs = NULL };
-	struct history h = { .recent = recent, .arg = &g, .store = c->store };
+	struct history h = { .recent = recent, .arg = &g, .store = c->store, .max_document = c->store->max_document };
 	struct db_txn *txn;
 	size_t applied = 0;
 	int err = db_durable_begin(c->store->db, &txn);
@@ -428,7 +428,8 @@ static struct store_view *cached(void *arg, uint64_t ino, uint64_t version)
 static int apply_update(struct db_txn *txn, void *arg)
 {
 	struct update *u = arg;
-	struct history h = { .recent = cached, .arg = u->commit, .store = u->commit->store };
+	struct history h = { .recent = cached, .arg = u->commit, .store = u->commit->store,
+			     .max_document = u->commit->store->max_document };
 	int err = (*u->job)->touched ? renew(u->commit, u->job) : 0;
 
 	return err ? err : history_apply(&h, txn, *u->job);
@@ -447,7 +448,7 @@ void commit_submit(struct commit *c, struct store_save *save)
 		save->done(save);
 		return;
 	}
-	if (c->store->delay_ms) {
+	if (c->store->delay_ms || (save->flags & STORE_SAVE_SOON)) {
 		pthread_mutex_lock(&c->in_memory);
 		err = prepare(save);
 		if (!err)

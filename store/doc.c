@@ -203,6 +203,53 @@ int doc_slice_rest(const char *text, size_t size, enum doc_kind kind, const char
 	return 0;
 }
 
+/* Takes lines; with `more` set the text begins at the end of one. */
+static int take_lines(struct doc *d, const char *text, size_t size, bool more)
+{
+	size_t at = 0;
+	int rc;
+
+	/* At the end of a line: a newline that nothing follows is the tail. */
+	while (more ? at + 1 < size : size > 0) {
+		size_t start = more ? at + 1 : 0;
+		const char *end = memchr(text + start, '\n', size - start);
+
+		rc = add_item(d, text, at, start, end ? (size_t)(end - text) : size);
+		if (rc)
+			return rc;
+		at = d->items[d->count - 1].end;
+		more = true;
+	}
+	d->tail_start = at;
+	return 0;
+}
+
+int doc_slice_lines(const char *text, size_t size, struct doc *ret)
+{
+	struct doc d = { .kind = size ? DOC_LINES : DOC_EMPTY };
+	int rc = take_lines(&d, text, size, false);
+
+	if (rc) {
+		doc_release(&d);
+		return rc;
+	}
+	*ret = d;
+	return 0;
+}
+
+int doc_slice_lines_rest(const char *text, size_t size, struct doc *ret)
+{
+	struct doc d = { .kind = DOC_LINES };
+	int rc = take_lines(&d, text, size, true);
+
+	if (rc) {
+		doc_release(&d);
+		return rc;
+	}
+	*ret = d;
+	return 0;
+}
+
 int doc_guess_separator(const char *head, size_t head_size, const char *item, size_t item_size, struct buf *ret)
 {
 	size_t space = head_size;

@@ -367,7 +367,7 @@ static int restyle_all(struct writer *w, size_t *ret_count)
 		}
 		/* What others have made of it since is not changed back. */
 		known = !e->base || base_knows(e->base, rec.edition);
-		same = body.size == copy.size - rec.lead_size && !memcmp(body.data, copy.data + rec.lead_size, body.size);
+		same = body.size == copy.size - rec.lead_size && (!body.size || !memcmp(body.data, copy.data + rec.lead_size, body.size));
 		if (k->written) {
 			const char *old = rec.lead_size ? copy.data : frame_sep(f);
 			size_t old_size = rec.lead_size ? rec.lead_size : f->sep_size;
@@ -478,14 +478,32 @@ static int put_head(struct writer *w, unsigned log)
 	return record_put(w->txn, &key, h, sizeof(*h));
 }
 
+/* When no line is left, there is none that could end in a newline. */
+static int without_lines(struct edit *e)
+{
+	struct view_frame *empty;
+
+	if (e->frame->kind != DOC_LINES || e->current->count + e->edits.inserted_count > e->edits.removed_count)
+		return 0;
+	empty = frame_new(DOC_EMPTY, 0, NULL, 0, NULL, 0, NULL, 0);
+	if (!empty)
+		return -ENOMEM;
+	frame_unref(e->frame);
+	e->frame = empty;
+	return 0;
+}
+
 int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh, unsigned *ret_log)
 {
 	struct writer w = { .txn = txn, .e = e, .version = e->head.version + 1, .next_pos = next_position(e), .appended_only = true };
-	bool new_frame = !e->head.version || e->head.unlinked || !frame_same(e->frame, e->current->frame);
+	bool new_frame;
 	size_t next = 0, restyled = 0;
 	unsigned log = 0;
-	int err = 0;
+	int err = without_lines(e);
 
+	if (err)
+		return err;
+	new_frame = !e->head.version || e->head.unlinked || !frame_same(e->frame, e->current->frame);
 	if (new_frame)
 		e->frame->edition = w.version;
 	w.fresh = view_new(e->ino, w.version, new_frame ? e->frame : e->current->frame);
@@ -536,30 +554,45 @@ fail:
 	return err;
 }
 
-int edit_append(struct db_txn *txn, struct edit *who, struct db_value body)
+/* Of lines a change at the end of the last one is a change of the frame. */
+static int append_frame(struct db_txn *txn, struct edit *who, const struct view_frame *old, size_t count)
 {
-	struct rec_head *h = &who->head;
-	struct rec_message rec = { .hash = json_hash(body.data, body.size), .time = who->time, .pid = who->pid, .uid = who->uid };
-	struct key frame = key_plain(who->ino, REC_FRAME), head = key_plain(who->ino, REC_HEAD);
-	struct db_value lead;
-	struct view_frame *f;
+	struct key frame = key_plain(who->ino, REC_FRAME), gone = key_number(who->ino, REC_GONE, who->head.version);
+	struct writer w = { .txn = txn, .e = who, .version = who->head.version };
 	int err;
 
-	if (body.size > UINT32_MAX / 2)
-		return -EFBIG;
-	err = frame_get(txn, &frame, &f);
+	who->frame->edition = who->head.reshaped = who->head.version;
+	who->head.size += who->frame->tail_size - old->tail_size;
+	err = frame_put(txn, &gone, old);
+	if (!err)
+		err = frame_put(txn, &frame, who->frame);
+	return err || count ? err : put_change(&w, STORE_LOG_RESTYLED);
+}
+
+int edit_append(struct db_txn *txn, struct edit *who, const struct db_value *bodies, size_t count)
+{
+	struct rec_head *h = &who->head;
+	struct rec_message rec = { .time = who->time, .pid = who->pid, .uid = who->uid };
+	struct key frame = key_plain(who->ino, REC_FRAME), head = key_plain(who->ino, REC_HEAD);
+	struct view_frame *f;
+	int err = frame_get(txn, &frame, &f);
+
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
 	rec.born = rec.edition = ++h->version;
 	rec.lead_size = f->sep_size;
-	lead = (struct db_value){ frame_sep(f), f->sep_size };
-	err = put_message(txn, who->ino, next_position(who), &rec, lead, body);
-	h->next_pos = next_position(who) + STEP;
-	h->size += body.size + (h->count ? f->sep_size : 0);
-	h->count++;
+	for (const struct db_value *b = bodies; !err && b < bodies + count; b++) {
+		h->next_pos = next_position(who) + STEP;
+		h->size += b->size + (h->count++ ? f->sep_size : 0);
+		rec.hash = json_hash(b->data, b->size);
+		err = b->size > UINT32_MAX / 2 ? -EFBIG :
+			put_message(txn, who->ino, h->next_pos - STEP, &rec, (struct db_value){ frame_sep(f), f->sep_size }, *b);
+	}
 	h->mtime = who->mtime;
 	if (h->creator != who->pid)
 		h->creator = 0;
+	if (!err && who->frame)
+		err = append_frame(txn, who, f, count);
 	frame_unref(f);
 	return err ? err : record_put(txn, &head, h, sizeof(*h));
 }

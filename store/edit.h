@@ -26,10 +26,10 @@ struct edit {
 int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh, unsigned *ret_log);
 
 /*
- * Appends one message to a list or an envelope, without an index of it: the cost does not grow with the list. `who` tells inode, time
- * and writer, and its head is updated.
+ * Appends messages to a list, an envelope or lines, without an index of it: the cost does not grow with the list. `who` tells inode, time,
+ * writer and, unless it stays as it is (NULL), the frame, and its head is updated.
  */
-int edit_append(struct db_txn *txn, struct edit *who, struct db_value body);
+int edit_append(struct db_txn *txn, struct edit *who, const struct db_value *bodies, size_t count);
 
 /* Buries the messages that an unlinked document left behind. Afterwards the newest version is empty. */
 int edit_bury(struct db_txn *txn, uint64_t ino, uint64_t died);

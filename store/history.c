@@ -4,34 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply.h"
 #include "base.h"
-#include "edit.h"
-#include "tree.h"
 #include "value.h"
 
 /* Stands for the messages where what surrounds them is merged as JSON. */
 #define MESSAGES "\"\\u0001 messages 8f14e45f-ceea-467f\""
 
-/* One save at work. */
-struct apply {
-	const struct history *h;
-	struct db_txn *txn;
-	struct job *job;
-	struct store_save *save;
-	struct tree_target target;
-	struct rec_head head;		/* all zero: it was no document so far */
-	struct store_view *current;
-	struct merge_candidate *candidates;
-	struct store_base *bases;	/* the candidates' bases, as they count for this document */
-	struct view_frame *as_written;	/* the whole document, when it was merged as text */
-	bool as_text;			/* the base is chosen by outlines */
-	struct outline written_outline, current_outline;
-	size_t count;
-	int chosen;
-	bool uncertain;
-};
-
-static void apply_release(struct apply *a)
+void apply_release(struct apply *a)
 {
 	for (size_t i = 0; i < a->count; i++) {
 		store_view_unref(a->candidates[i].view);
@@ -74,7 +54,7 @@ static int bury_frame(struct apply *a)
 }
 
 /* The newest version as it is in the transaction. What an unlinked document left behind is buried first. */
-static int load_current(struct apply *a)
+int apply_load(struct apply *a)
 {
 	struct key key = key_plain(a->target.ino, REC_HEAD), frame = key_plain(a->target.ino, REC_FRAME);
 	int err = record_get(a->txn, &key, &a->head, sizeof(a->head), NULL);
@@ -97,9 +77,12 @@ static int load_current(struct apply *a)
 		if (!err)
 			err = record_put(a->txn, &key, &a->head, sizeof(a->head));
 	} else if (!err) {
-		a->current = a->h->recent(a->h->arg, a->target.ino, a->head.version);
-		if (!a->current)
-			err = view_load(a->txn, a->target.ino, 0, &a->current);
+		struct store_view *near = a->h->recent(a->h->arg, a->target.ino, a->head.version);
+
+		if (near && near->version == a->head.version)
+			a->current = near;
+		else
+			err = near ? view_renew(a->txn, near, &a->current) : view_load(a->txn, a->target.ino, 0, &a->current);
 	}
 	if (!err && !a->current->store)
 		a->current->store = a->h->store;
@@ -112,6 +95,12 @@ static bool lists_alike(const struct view_frame *current, const struct view_fram
 	if (current->kind == DOC_FREE || written->kind == DOC_FREE)
 		return false;
 	return current->kind == written->kind || current->kind == DOC_EMPTY || written->kind == DOC_EMPTY;
+}
+
+/* Lines on one side, JSON on the other: the file was renamed. */
+bool apply_mixed(const struct view_frame *current, const struct view_frame *written)
+{
+	return (current->kind == DOC_LINES) != (written->kind == DOC_LINES) && current->kind != DOC_EMPTY && written->kind != DOC_EMPTY;
 }
 
 /* The document as it arrived. */
@@ -179,7 +168,7 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 	return a->as_text ? outline_candidate(a, base, c) : merge_diff(&a->job->written, c->view, &c->diff);
 }
 
-static int choose(struct apply *a)
+int apply_choose(struct apply *a)
 {
 	struct store_base now = { .ino = a->target.ino, .version = a->head.version };
 	struct written written = a->job->written;
@@ -191,10 +180,10 @@ static int choose(struct apply *a)
 	if (!a->candidates || !a->bases)
 		return -ENOMEM;
 	/* With one base there is nothing to choose. */
-	a->as_text = n > 1 && !lists_alike(a->current->frame, a->job->frame);
+	a->as_text = n > 1 && !lists_alike(a->current->frame, a->job->frame) && !apply_mixed(a->current->frame, a->job->frame);
 	if (a->as_text)
 		err = take_outlines(a);
-	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND)); i++)
+	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND | STORE_SAVE_LINES)); i++)
 		err = add_candidate(a, &a->save->bases[i]);
 	if (err)
 		return err;
@@ -204,7 +193,7 @@ static int choose(struct apply *a)
 	if (a->chosen == MERGE_NONE) {
 		/* Blind: as if it had seen all there is (rule 8). */
 		err = add_candidate(a, &now);
-		if (!err && a->head.version && !a->head.unlinked && !(a->save->flags & STORE_SAVE_APPEND))
+		if (!err && a->head.version && !a->head.unlinked && !(a->save->flags & (STORE_SAVE_APPEND | STORE_SAVE_LINES)))
 			a->save->result |= STORE_SAVED_BLIND;
 	}
 	return err;
@@ -268,7 +257,10 @@ static int merge_frames(struct apply *a, const struct merge_candidate *c, const 
 	err = base_frame(a->txn, a->target.ino, c->base, &base);
 	if (err)
 		return err;
-	if (current->kind == DOC_EMPTY || (current->kind == DOC_LIST && !a->current->count && written->kind == DOC_LIST))
+	/* A last line that may be somebody else's now had better keep the newline that it has. */
+	if (current->kind == DOC_LINES && written->kind == DOC_LINES)
+		pick = current->tail_size ? current : written;
+	else if (current->kind == DOC_EMPTY || (current->kind == DOC_LIST && !a->current->count && written->kind == DOC_LIST))
 		pick = written;
 	else if (written->kind == DOC_EMPTY || (base && frame_same(base, written) && written->kind != DOC_ENVELOPE))
 		pick = current;
@@ -314,7 +306,26 @@ static int merge_as_text(struct apply *a, const struct merge_candidate *c)
 	return err;
 }
 
-static int write_version(struct apply *a, struct merge_candidate *c)
+/* All of current goes and all of the document comes: separators of lists and of lines don't go together. */
+static int replace_all(const struct written *w, const struct store_view *current, struct merge_edits *ret)
+{
+	struct merge_edits e = { .removed_count = current->count, .inserted_count = w->count };
+
+	e.removed = malloc((current->count + 1) * sizeof(*e.removed));
+	e.inserted = malloc((w->count + 1) * sizeof(*e.inserted));
+	if (!e.removed || !e.inserted) {
+		merge_edits_release(&e);
+		return -ENOMEM;
+	}
+	for (uint64_t i = 0; i < current->count; i++)
+		e.removed[i] = i;
+	for (uint64_t i = 0; i < w->count; i++)
+		e.inserted[i] = (struct merge_insert){ i, current->count, false };
+	*ret = e;
+	return 0;
+}
+
+int apply_write(struct apply *a, struct merge_candidate *c)
 {
 	struct store_save *save = a->save;
 	int64_t now = time_now(), mtime = save->mtime.tv_sec || save->mtime.tv_nsec ? time_pack(save->mtime) : now;
@@ -326,11 +337,15 @@ static int write_version(struct apply *a, struct merge_candidate *c)
 	unsigned log = 0;
 	int err;
 
-	err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
+	if (apply_mixed(a->current->frame, a->job->frame))
+		err = replace_all(&a->job->written, a->current, &e.edits);
+	else
+		err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
 	if (err)
 		return err;
 	/* Messages can stay only where the new document has a list for them. */
-	if ((save->flags & STORE_SAVE_KEEP) && (a->job->frame->kind == DOC_LIST || a->job->frame->kind == DOC_ENVELOPE))
+	if ((save->flags & STORE_SAVE_KEEP) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
+	    !apply_mixed(a->current->frame, a->job->frame))
 		e.edits.removed_count = 0;
 	err = merge_frames(a, c, &e.edits, &e.frame);
 	if (err)
@@ -356,13 +371,13 @@ out:
 	return err;
 }
 
-static int save_document(struct apply *a)
+int apply_document(struct apply *a)
 {
 	struct merge_candidate *c;
-	int err = load_current(a);
+	int err = apply_load(a);
 
 	if (!err)
-		err = choose(a);
+		err = apply_choose(a);
 	if (err)
 		return err;
 	if (a->chosen == MERGE_STALE) {
@@ -373,6 +388,10 @@ static int save_document(struct apply *a)
 	}
 	a->save->base = a->chosen;
 	c = &a->candidates[a->chosen < 0 ? a->count - 1 : (size_t)a->chosen];
+	if (c->view != a->current && apply_mixed(a->current->frame, a->job->frame)) {
+		a->save->reason = "others have saved it meanwhile, when its name was another";
+		return -EINVAL;
+	}
 	if (c->view != a->current && !lists_alike(a->current->frame, a->job->frame)) {
 		a->save->result |= STORE_SAVED_MERGED;
 		err = merge_as_text(a, c);
@@ -389,163 +408,13 @@ static int save_document(struct apply *a)
 		if (err)
 			return err;
 	}
-	return write_version(a, c);
+	return apply_write(a, c);
 }
 
-/* Appending one message: the document is what is there and the value behind it. */
-static int append_message(struct apply *a)
+/* What an empty append asks for has been done. */
+static bool nothing_to_append(const struct job *job)
 {
-	struct key key = key_plain(a->target.ino, REC_HEAD);
-	struct store_save *save = a->save;
-	struct edit e = { .ino = a->target.ino, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid };
-	struct buf whole = BUF_INIT;
-	const char *value;
-	size_t size = job_value(a->job, &value);
-	int err = record_get(a->txn, &key, &e.head, sizeof(e.head), NULL);
-
-	if (!err && !e.head.unlinked && (e.head.kind == DOC_ENVELOPE || (e.head.kind == DOC_LIST && e.head.count))) {
-		save->previous = e.head.version;
-		err = edit_append(a->txn, &e, (struct db_value){ value, size });
-		save->version = e.head.version;
-		save->saved_ino = a->target.ino;
-		return err;
-	}
-	/* The first message makes the list. */
-	if (!err && e.head.kind == DOC_FREE && !e.head.unlinked)
-		return -EINVAL;
-	err = err == -ENOENT ? 0 : err;
-	if (!err)
-		err = load_current(a);
-	if (!err)
-		err = buf_add(&whole, "[\n  ", 4);
-	if (!err)
-		err = buf_add(&whole, value, size);
-	if (!err)
-		err = buf_add(&whole, "\n]", 2);
-	if (!err)
-		err = job_replace(a->job, &whole);
-	buf_release(&whole);
-	if (!err)
-		err = choose(a);
-	return err ? err : write_version(a, &a->candidates[a->count - 1]);
-}
-
-/* Collects what a version removed, as the items of a document whose bytes are `text`, and where they stood. */
-static int collect_removed(struct apply *a, uint64_t version, struct merge_edits *e)
-{
-	struct key from = key_dead(a->target.ino, version, 0);
-	struct job *job = a->job;
-	struct db_value key, value;
-	struct rec_message rec;
-	struct db_scan scan;
-	size_t room = 0;
-	bool found;
-	int err = db_scan_begin(&scan, a->txn, from.data, from.size, KEY_PREFIX + 8);
-
-	if (err)
-		return err;
-	while (!(err = db_scan_next(&scan, &key, &value))) {
-		size_t at = job->joined.size, size = value.size - sizeof(rec);
-
-		if (value.size < sizeof(rec)) {
-			err = -EUCLEAN;
-			break;
-		}
-		memcpy(&rec, value.data, sizeof(rec));
-		if (rec.flags & MESSAGE_RESTYLED)
-			continue;
-		if (job->doc.count == room) {
-			struct doc_item *items = realloc(job->doc.items, (room = room ? room * 2 : 16) * sizeof(*items));
-			struct merge_insert *inserted = realloc(e->inserted, room * sizeof(*inserted));
-
-			if (items)
-				job->doc.items = items;
-			if (inserted)
-				e->inserted = inserted;
-			if (!items || !inserted) {
-				err = -ENOMEM;
-				break;
-			}
-		}
-		err = buf_add(&job->joined, (const char *)value.data + sizeof(rec), size);
-		if (err)
-			break;
-		e->inserted[e->inserted_count++] = (struct merge_insert){
-			job->doc.count, view_find(a->current, key_u64(key.data, 17), UINT64_MAX, &found), false,
-		};
-		job->doc.items[job->doc.count++] = (struct doc_item){ at, at + rec.lead_size, at + size, rec.hash };
-	}
-	db_scan_end(&scan);
-	return err == -ENOENT ? 0 : err;
-}
-
-static int collect_added(struct apply *a, uint64_t version, struct merge_edits *e)
-{
-	struct view_cursor c = view_at(a->current, 0);
-	const struct view_item *item;
-
-	e->removed = calloc(a->current->count + 1, sizeof(*e->removed));
-	if (!e->removed)
-		return -ENOMEM;
-	for (uint64_t i = 0; (item = view_next(&c)); i++) {
-		if (item->born == version)
-			e->removed[e->removed_count++] = i;
-	}
-	return 0;
-}
-
-/*
- * What version save->undo_version did, the other way round. Of a file that was unlinked that is taken back; its messages are
- * new ones then: who had seen it absent did not know them (P2).
- */
-static int undo(struct apply *a)
-{
-	struct key gone;
-	struct store_save *save = a->save;
-	uint64_t version = save->undo_version;
-	struct edit e = { .ino = a->target.ino, .job = a->job, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid,
-			  .flags = STORE_LOG_UNDO };
-	struct view_frame *before = NULL;
-	unsigned log;
-	int err;
-
-	/* Another file has taken its name. */
-	if (a->target.ino != save->ino)
-		return -EEXIST;
-	err = load_current(a);
-	if (err)
-		return err;
-	if (a->head.unlinked)
-		version = a->head.version;
-	if (!version || version > a->head.version)
-		return -ENOENT;
-	e.head = a->head;
-	e.current = a->current;
-	err = collect_removed(a, version, &e.edits);
-	if (!err)
-		err = collect_added(a, version, &e.edits);
-	a->job->text = a->job->joined.data;
-	a->job->text_size = a->job->joined.size;
-	a->job->written = (struct written){ .count = a->job->doc.count, .items = a->job->doc.items };
-	if (!err && a->current->frame->edition == version) {
-		gone = key_number(a->target.ino, REC_GONE, version);
-		err = frame_get(a->txn, &gone, &before);
-		if (err == -ENOENT)
-			err = 0;
-	}
-	e.frame = before ? before : frame_ref(a->current->frame);
-	if (!err)
-		err = edit_apply(a->txn, &e, &a->job->fresh, &log);
-	if (!err) {
-		save->previous = a->head.version;
-		save->version = e.head.version;
-		save->saved_ino = a->target.ino;
-		if (!a->job->fresh)
-			save->result |= STORE_SAVED_SAME;
-	}
-	frame_unref(e.frame);
-	merge_edits_release(&e.edits);
-	return err;
+	return (job->save->flags & STORE_SAVE_LINES) && !job->text_size;
 }
 
 int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
@@ -557,10 +426,20 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	job->save->base = -1;
 	err = tree_target(txn, job->save, &a.target);
 	if (err)
-		return err;
+		return err == -ENOENT && nothing_to_append(job) ? 0 : err;
 	if (job->raw && a.target.document)
 		return -EINVAL;
 	job->touched = true;
+	if (a.target.linked && !a.target.document && a.target.attr.size &&
+	    (job->lines || ((job->save->flags & STORE_SAVE_APPEND) && store_is_lines_name(a.target.name)))) {
+		err = apply_convert(&a);
+		if (err)
+			return err;
+	}
+	if (nothing_to_append(job)) {
+		job->save->result |= STORE_SAVED_SAME;
+		return 0;
+	}
 	if (!a.target.linked)
 		job->touched_dir = a.target.parent;
 	if (a.target.moved && !job->raw)
@@ -568,13 +447,15 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	if (err)
 		return err;
 	if (job->save->flags & SAVE_UNDO)
-		err = undo(&a);
+		err = apply_undo(&a);
 	else if (job->raw)
 		err = tree_put_raw(txn, &a.target, job->save, job->text, job->text_size);
 	else if (job->save->flags & STORE_SAVE_APPEND)
-		err = append_message(&a);
+		err = apply_append(&a);
+	else if (job->save->flags & STORE_SAVE_LINES)
+		err = apply_lines(&a);
 	else
-		err = save_document(&a);
+		err = apply_document(&a);
 	/* What changed nothing does not bring an unlinked document back either. */
 	if (!err && !job->raw && !(a.head.unlinked && !job->fresh))
 		err = tree_link_document(txn, &a.target, job->save);

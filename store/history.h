@@ -16,10 +16,11 @@
 
 /* What history_apply needs to know of the world. */
 struct history {
-	/* A recent view of this version of the document, with a reference for the caller, or NULL. */
+	/* A recent view of this version of the document or of an earlier one, with a reference for the caller, or NULL. */
 	struct store_view *(*recent)(void *arg, uint64_t ino, uint64_t version);
 	void *arg;
 	struct store *store;
+	uint64_t max_document;
 };
 
 /*

@@ -100,6 +100,14 @@ static bool is_list(enum doc_kind kind)
 	return kind == DOC_LIST || kind == DOC_ENVELOPE;
 }
 
+/* Whether what a file has more can be added to what the store has. */
+static bool can_grow(enum doc_kind store, enum doc_kind file)
+{
+	if (store == DOC_EMPTY)
+		return is_list(file) || file == DOC_LINES;
+	return store == DOC_LIST ? is_list(file) : (store == DOC_ENVELOPE || store == DOC_LINES) && store == file;
+}
+
 static int plan(const struct import_found *found, bool trusted, struct store_view *v, const struct doc *d, int64_t mtime,
 		enum import_plan *ret_plan, struct store_base *base, bool *ret_based, unsigned *ret_flags)
 {
@@ -110,7 +118,7 @@ static int plan(const struct import_found *found, bool trusted, struct store_vie
 	*ret_flags = 0;
 	if (*ret_based) {
 		*base = (struct store_base){ .ino = found->ino, .version = found->rec.version, .own = found->own, .own_count = found->own_count };
-		rc = is_list(d->kind) && is_list(v->frame->kind) ? has_seen_all(v, d, base) : 0;
+		rc = (is_list(d->kind) && is_list(v->frame->kind)) || (d->kind == DOC_LINES && v->frame->kind == DOC_LINES) ? has_seen_all(v, d, base) : 0;
 		if (rc < 0)
 			return rc;
 		if (rc)
@@ -118,14 +126,14 @@ static int plan(const struct import_found *found, bool trusted, struct store_vie
 		return 0;
 	}
 	/* Nothing tells what the file had seen, so nothing is removed. What is no list is one thing: the newer stays. */
-	if (v->frame->kind == DOC_EMPTY || v->frame->kind == DOC_LIST ? is_list(d->kind) : is_list(v->frame->kind) && d->kind == v->frame->kind)
+	if (can_grow(v->frame->kind, d->kind))
 		*ret_flags = STORE_SAVE_KEEP;
 	else if (v->frame->kind != DOC_EMPTY && (v->count || mtime <= found->head.mtime))
 		*ret_plan = IMPORT_ASIDE;
 	return 0;
 }
 
-int import_plan(struct store *s, const struct import_found *found, bool trusted, const char *text, size_t size, int64_t mtime,
+int import_plan(struct store *s, const struct import_found *found, bool trusted, bool lines, const char *text, size_t size, int64_t mtime,
 		enum import_plan *ret_plan, struct store_base *ret_base, bool *ret_based, unsigned *ret_flags, struct json_error *error)
 {
 	struct doc d = { 0 };
@@ -143,7 +151,7 @@ int import_plan(struct store *s, const struct import_found *found, bool trusted,
 	else if (!err && !size)
 		*ret_plan = IMPORT_EMPTY;
 	else if (!err)
-		err = doc_slice(text, size, &d, error);
+		err = lines ? doc_slice_lines(text, size, &d) : doc_slice(text, size, &d, error);
 	if (!err && d.kind != DOC_EMPTY)
 		err = plan(found, trusted, v, &d, mtime, ret_plan, ret_base, ret_based, ret_flags);
 	doc_release(&d);

@@ -35,9 +35,9 @@ enum import_plan {
 
 /*
  * For IMPORT_SAVE sets *ret_flags, and *ret_based when *ret_base is to be its base, which borrows found->own. `trusted`: the
- * record is of this very directory. -EINVAL, -ENODATA: the file is not JSON; -ENOENT: the document has just gone.
+ * record is of this very directory. `lines`: the text is lines. -EINVAL, -ENODATA: the file is not JSON; -ENOENT: the document has just gone.
  */
-int import_plan(struct store *s, const struct import_found *found, bool trusted, const char *text, size_t size, int64_t mtime,
+int import_plan(struct store *s, const struct import_found *found, bool trusted, bool lines, const char *text, size_t size, int64_t mtime,
 		enum import_plan *ret_plan, struct store_base *ret_base, bool *ret_based, unsigned *ret_flags, struct json_error *error);
 
 /* Sets what the file knows after `save`; `exact`: the version that it made has the file's bytes. */

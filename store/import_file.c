@@ -368,7 +368,7 @@ static bool plan_over(struct import_file *f)
 	struct json_error error = { 0 };
 	enum import_plan plan;
 	bool based = false;
-	int err = import_plan(in->store, found, found->recorded && found->rec.source == in->source, f->text, f->size, p.mtime,
+	int err = import_plan(in->store, found, found->recorded && found->rec.source == in->source, store_is_lines_name(f->name), f->text, f->size, p.mtime,
 			      &plan, &f->base, &based, &f->save.flags, &error);
 
 	if (err == -ENOENT)

@@ -21,7 +21,7 @@ static int add_piece(void *arg, const void *bytes, size_t size)
 	return buf_add(arg, bytes, size);
 }
 
-/* A number or a literal at the end of the shared part may go on in the tail. */
+/* A number or a literal at the end of the shared part may go on in the tail, and so may any line. */
 static bool could_go_on(const struct job *job, uint64_t end)
 {
 	const struct store_save *save = job->save;
@@ -32,6 +32,8 @@ static bool could_go_on(const struct job *job, uint64_t end)
 	if (!save->tail_size)
 		return true;
 	next = *(const unsigned char *)save->tail;
+	if (job->lines)
+		return next != '\n';
 	return !(next == ',' || next == ']' || next == '}' || isspace(next));
 }
 
@@ -43,7 +45,7 @@ static uint64_t whole_messages(const struct job *job, uint64_t *ret_end)
 
 	if (count && could_go_on(job, end))
 		count = view_ending(v, end - 1, &end);
-	*ret_end = end;
+	*ret_end = count ? end : 0;
 	return count;
 }
 
@@ -89,6 +91,9 @@ static int take_frame(struct job *job)
 
 		sep = text + last->lead;
 		sep_size = last->start - last->lead;
+	} else if (job->lines) {
+		sep = "\n";
+		sep_size = d->kind == DOC_LINES;
 	} else if (from) {
 		sep = frame_sep(from);
 		sep_size = from->sep_size;
@@ -107,6 +112,29 @@ static int take_frame(struct job *job)
 	return err;
 }
 
+/* By its name; a file of lines that was given another one, as logs are, stays what it is. */
+static bool is_lines(const struct store_save *save)
+{
+	bool was = save->prefix && save->prefix->frame->kind == DOC_LINES;
+
+	if (save->flags & (STORE_SAVE_LINES | STORE_SAVE_APPEND))
+		return (save->flags & STORE_SAVE_LINES) != 0;
+	return save->name && store_is_document_name(save->name) ? store_is_lines_name(save->name) : was;
+}
+
+/* Whether messages of this document can be taken over as they are. */
+static bool continues(const struct job *job, const struct store_view *prefix)
+{
+	enum doc_kind kind = prefix->frame->kind;
+
+	return prefix->count && (job->lines ? kind == DOC_LINES : kind == DOC_LIST || kind == DOC_ENVELOPE);
+}
+
+static int slice_whole(struct job *job, struct json_error *error)
+{
+	return job->lines ? doc_slice_lines(job->text, job->text_size, &job->doc) : doc_slice(job->text, job->text_size, &job->doc, error);
+}
+
 static int slice(struct job *job, struct json_error *error)
 {
 	struct store_save *save = job->save;
@@ -117,11 +145,12 @@ static int slice(struct job *job, struct json_error *error)
 
 	if (save->flags & SAVE_UNDO)
 		return 0;
+	job->lines = is_lines(save);
 	if (save->flags & STORE_SAVE_EMPTY) {
 		job->text = "";
 		return take_frame(job);
 	}
-	if (prefix && prefix->count && (prefix->frame->kind == DOC_LIST || prefix->frame->kind == DOC_ENVELOPE))
+	if (prefix && continues(job, prefix))
 		job->written.kept = whole_messages(job, &from);
 	if (prefix && from < save->prefix_size) {
 		err = store_read_begin(prefix->store, &txn);
@@ -132,12 +161,14 @@ static int slice(struct job *job, struct json_error *error)
 	db_read_end(txn);
 	if (err)
 		return err;
-	if (job->written.kept) {
+	if (job->written.kept && job->lines) {
+		err = doc_slice_lines_rest(job->text, job->text_size, &job->doc);
+	} else if (job->written.kept) {
 		const struct view_frame *f = prefix->frame;
 
 		err = doc_slice_rest(job->text, job->text_size, f->kind, f->bytes, f->head_size, &job->doc, error);
 	} else {
-		err = doc_slice(job->text, job->text_size, &job->doc, error);
+		err = slice_whole(job, error);
 	}
 	if (err) {
 		error->offset += from;
@@ -187,12 +218,9 @@ int job_new(struct store_save *save, uint64_t max_document, struct job **ret)
 
 int job_replace(struct job *job, struct buf *text)
 {
-	struct doc d = { 0 };
 	struct json_error error;
-	int err = doc_slice(text->data, text->size, &d, &error);
+	int err;
 
-	if (err)
-		return err;
 	doc_release(&job->doc);
 	buf_release(&job->joined);
 	frame_unref(job->frame);
@@ -201,8 +229,10 @@ int job_replace(struct job *job, struct buf *text)
 	*text = BUF_INIT;
 	job->text = job->joined.data;
 	job->text_size = job->joined.size;
-	job->doc = d;
-	job->written = (struct written){ .count = d.count, .items = d.items };
+	err = slice_whole(job, &error);
+	if (err)
+		return err;
+	job->written = (struct written){ .count = job->doc.count, .items = job->doc.items };
 	return take_frame(job);
 }
 

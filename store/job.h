@@ -21,6 +21,7 @@ struct job {
 	struct buf joined;
 	struct view_frame *frame;	/* what stands around the messages in the document; edition 0 */
 	bool raw;			/* no JSON: to be kept as it is */
+	bool lines;			/* the document is lines */
 
 	/* Set by history_apply. */
 	bool touched;			/* it may have written */
@@ -38,7 +39,7 @@ size_t job_value(const struct job *job, const char **ret);
 /* The bytes of the document's message i: its separator (not for the first) and its body. Borrowed from txn, view or job. */
 int job_message(struct db_txn *txn, struct job *job, uint64_t i, struct db_value *ret_lead, struct db_value *ret_body);
 
-/* The document becomes this text, whole: for what was merged as text. Takes over the buf. */
+/* The document becomes this text, whole: for what was put together as text. Takes over the buf. */
 int job_replace(struct job *job, struct buf *text);
 
 #endif

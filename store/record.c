@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "doc.h"
+
 static void add_u64(struct key *k, uint64_t v)
 {
 	v = htobe64(v);
@@ -161,6 +163,7 @@ int attr_load(struct db_txn *txn, uint64_t ino, struct store_attr *ret)
 		out.version = h.version;
 		out.size = h.size;
 		out.messages = h.count;
+		out.lines = h.kind == DOC_LINES;
 		if (a.mtime_version != h.version)
 			out.mtime = time_unpack(h.mtime);
 		if (h.mtime > a.ctime)

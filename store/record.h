@@ -16,7 +16,7 @@
 #include "db.h"
 #include "store.h"
 
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u
 
 enum record_type {
 	REC_ATTR = 'A',		/* attributes */
@@ -56,12 +56,10 @@ struct key key_cookie(uint64_t parent, uint64_t cookie);
 uint64_t key_u64(const void *key, size_t at);
 uint64_t name_hash(const char *name, size_t size);	/* 16 and above: a readdir cookie */
 
-#define SUPER_JOURNAL 1u		/* what is durable may be in the journal */
-
 struct rec_super {
 	char magic[16];
 	uint32_t format;
-	uint32_t flags;			/* SUPER_ */
+	uint32_t flags;			/* 0 */
 	int64_t created;
 } __attribute__((packed));
 

@@ -42,7 +42,7 @@ static void on_pending(void *arg, bool urgent)
 		commit_pending(s->commit, urgent);
 }
 
-static int check_superblock(struct store *s, uint32_t *ret_flags)
+static int check_superblock(struct store *s, uint32_t *ret_format)
 {
 	struct key key = key_plain(0, REC_SUPER);
 	struct rec_super super;
@@ -55,15 +55,15 @@ static int check_superblock(struct store *s, uint32_t *ret_flags)
 	db_read_end(txn);
 	if (err == -ENOENT || (!err && memcmp(super.magic, MAGIC, sizeof(MAGIC)) != 0))
 		return -EUCLEAN;
-	if (!err && (super.format > FORMAT_VERSION || super.flags & ~SUPER_JOURNAL))
+	if (!err && (super.format > FORMAT_VERSION || super.flags))
 		return -EPROTO;
 	if (!err)
-		*ret_flags = super.flags;
+		*ret_format = super.format;
 	return err;
 }
 
-/* A program that knows of no journal must not open a store that may have one. */
-static int mark_journal(struct db_txn *txn, void *arg)
+/* Programs that know of no journal and no lines must not open a store that may have them. */
+static int put_format(struct db_txn *txn, void *arg)
 {
 	struct key key = key_plain(0, REC_SUPER);
 	struct rec_super super;
@@ -71,23 +71,22 @@ static int mark_journal(struct db_txn *txn, void *arg)
 
 	if (err)
 		return err;
-	super.flags |= SUPER_JOURNAL;
+	super.format = FORMAT_VERSION;
 	return record_put(txn, &key, &super, sizeof(super));
 }
 
-static int use_journal(struct store *s, uint32_t flags)
+static int bring_up_to_date(struct store *s, uint32_t format)
 {
 	int err = 0;
 
-	if (!(flags & SUPER_JOURNAL) && !s->read_only) {
-		err = db_update(s->db, mark_journal, NULL);
+	if (format < FORMAT_VERSION && !s->read_only) {
+		err = db_update(s->db, put_format, NULL);
 		if (!err)
 			err = db_drain(s->db, false);
-		/* Without room for that it stays as it is. */
-		if (err == -ENOSPC)
-			return 0;
+		if (!err)
+			format = FORMAT_VERSION;
 	}
-	return err || (s->read_only && !(flags & SUPER_JOURNAL)) ? err : db_use_journal(s->db);
+	return err || format < FORMAT_VERSION ? err : db_use_journal(s->db);
 }
 
 static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
@@ -101,7 +100,7 @@ static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
 
 static int fill(struct db_txn *txn, void *arg)
 {
-	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .flags = SUPER_JOURNAL, .created = time_now() };
+	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
 	struct key key = key_plain(0, REC_SUPER);
 	int err = record_put(txn, &key, &super, sizeof(super));
 
@@ -155,7 +154,7 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	struct key journal = key_plain(0, REC_JOURNAL);
 	struct store *s = calloc(1, sizeof(*s));
 	char real[PATH_MAX];
-	uint32_t flags;
+	uint32_t format;
 	int err;
 
 	if (!s)
@@ -173,9 +172,9 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	if (!err)
 		err = db_open(path, &db, &s->db);
 	if (!err)
-		err = check_superblock(s, &flags);
+		err = check_superblock(s, &format);
 	if (!err)
-		err = use_journal(s, flags);
+		err = bring_up_to_date(s, format);
 	if (!err) {
 		s->directory = realpath(path, real) ? strdup(real) : strdup(path);
 		err = s->directory ? 0 : -ENOMEM;
@@ -270,8 +269,8 @@ int store_view_open(struct store *s, uint64_t ino, uint64_t version, struct stor
 		err = -ENOENT;
 	if (!err && (!version || version == head.version))
 		v = cache_get(s->cache, ino, head.version);
-	if (!err && !v) {
-		err = view_load(txn, ino, version, &v);
+	if (!err && (!v || v->version != head.version)) {
+		err = v ? view_renew(txn, v, &v) : view_load(txn, ino, version, &v);
 		if (!err) {
 			v->store = s;
 			if (v->version == head.version)
@@ -302,6 +301,11 @@ uint64_t store_view_size(const struct store_view *v)
 uint64_t store_view_count(const struct store_view *v)
 {
 	return v->count;
+}
+
+bool store_view_lines(const struct store_view *v)
+{
+	return v->frame->kind == DOC_LINES;
 }
 
 void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_start, uint64_t *ret_end)

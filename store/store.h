@@ -78,11 +78,14 @@ struct store_attr {
 	struct timespec atime, mtime, ctime;
 	uint64_t version;		/* documents: the newest; 0 for other kinds */
 	uint64_t messages;		/* documents: how many the newest version has */
+	bool lines;			/* documents: the newest version is lines */
 	char name[STORE_NAME_MAX + 1];	/* the name under `parent` */
 };
 
-/* Whether a file of this name is kept as a document when its content allows: it ends in ".json" and is more than that. */
+/* Whether a file of this name is kept as a document when its content allows: it ends in ".json" or ".jsonl" and is more than that. */
 bool store_is_document_name(const char *name);
+/* Whether a document of this name is lines, of any bytes: it ends in ".jsonl". */
+bool store_is_lines_name(const char *name);
 
 /* -ENOENT; -ENOTDIR when parent is no directory. */
 int store_lookup(struct store *s, uint64_t parent, const char *name, struct store_attr *ret);
@@ -169,6 +172,7 @@ uint64_t store_view_ino(const struct store_view *v);
 uint64_t store_view_version(const struct store_view *v);
 uint64_t store_view_size(const struct store_view *v);	/* bytes of the whole document */
 uint64_t store_view_count(const struct store_view *v);	/* messages */
+bool store_view_lines(const struct store_view *v);	/* they are lines */
 
 /* Where message i lies in the document: [*ret_start, *ret_end), separators left out. i < count. */
 void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_start, uint64_t *ret_end);
@@ -211,11 +215,13 @@ struct store_base {
 #define STORE_SAVE_KEEP 2u	/* removes nothing: what is not in the document stays (import) */
 #define STORE_SAVE_EMPTY 4u	/* the document is empty: the file becomes zero bytes long */
 #define STORE_SAVE_RAW 8u	/* when it is no JSON and the name is free or not a document, keep it as it is (import, rename) */
-#define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message to what is there (historyctl append) */
+#define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message, or a line, to what is there (historyctl append) */
 #define STORE_SAVE_EDIT 32u	/* merge-rules 15 with -o merge=edit */
-#define STORE_SAVE_QUEUED 256u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
+#define STORE_SAVE_QUEUED 1024u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
 #define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
 #define STORE_SAVE_EVENTS 64u	/* the writer runs an event loop: rule 15's ambiguity can arise */
+#define STORE_SAVE_LINES 256u	/* the document goes to the end of a file of lines; see below */
+#define STORE_SAVE_SOON 512u	/* seen at once, and on disk with what is saved or synced next, in 50 ms at most */
 
 #define STORE_SAVED_MERGED 1u	/* others had committed in between */
 #define STORE_SAVED_SAME 2u	/* nothing changed, nothing was committed */
@@ -223,6 +229,10 @@ struct store_base {
 #define STORE_SAVED_BLIND 8u	/* no base was known */
 
 /*
+ * STORE_SAVE_LINES: its bytes are appended as lines, which needs no base and never conflicts. They go on with a last line that has no newline when
+ * bases[0] knows it; of what others have left so meanwhile they are parted by a newline. Plain bytes under the name of lines become
+ * lines; with an empty document that, and what waits for the disk going there, is all.
+ *
  * One save. The document is the first `prefix_size` bytes of `prefix` (may be NULL) followed by `tail`. The caller owns the
  * struct and all it points to, unchanged until `done` is called.
  *

@@ -1,7 +1,5 @@
 #include "tree.h"
 
-#include "buf.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +12,14 @@ bool store_is_document_name(const char *name)
 {
 	size_t size = strlen(name);
 
-	return size > 5 && memcmp(name + size - 5, ".json", 5) == 0;
+	return (size > 5 && memcmp(name + size - 5, ".json", 5) == 0) || store_is_lines_name(name);
+}
+
+bool store_is_lines_name(const char *name)
+{
+	size_t size = strlen(name);
+
+	return size > 6 && memcmp(name + size - 6, ".jsonl", 6) == 0;
 }
 
 static int take_linked(struct db_txn *txn, uint64_t ino, struct tree_target *t)
@@ -261,7 +266,36 @@ static int adopt(struct db_txn *txn, uint64_t ino)
 	return err ? err : record_del(txn, &orphan);
 }
 
-int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save)
+int tree_get_chunks(struct db_txn *txn, const struct tree_target *t, struct buf *ret)
+{
+	size_t size = t->attr.size;
+	int err = buf_resize(ret, size);
+
+	for (size_t at = 0; !err && at < size; at += CHUNK_SIZE) {
+		struct key key = key_chunk(t->ino, at / CHUNK_SIZE);
+		struct db_value v;
+
+		err = db_get(txn, key.data, key.size, &v);
+		if (!err && v.size > size - at)
+			err = -EUCLEAN;
+		if (!err)
+			memcpy(ret->data + at, v.data, v.size);
+		err = err == -ENOENT ? 0 : err;
+	}
+	return err;
+}
+
+int tree_make_document(struct db_txn *txn, struct tree_target *t)
+{
+	int err = tree_drop_chunks(txn, t->ino, t->attr.size, 0);
+
+	t->attr.kind = STORE_DOCUMENT;
+	t->attr.size = 0;
+	t->document = true;
+	return err ? err : attr_put(txn, t->ino, &t->attr, t->name);
+}
+
+int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct store_save *save)
 {
 	struct rec_attr a = t->attr;
 	int err = 0;
@@ -271,11 +305,7 @@ int tree_link_document(struct db_txn *txn, const struct tree_target *t, const st
 	if (t->linked) {
 		if (a.size)
 			err = keep_aside(txn, t);
-		if (!err)
-			err = tree_drop_chunks(txn, t->ino, a.size, 0);
-		a.kind = STORE_DOCUMENT;
-		a.size = 0;
-		return err ? err : attr_put(txn, t->ino, &a, t->name);
+		return err ? err : tree_make_document(txn, t);
 	}
 	a = new_attr(save, STORE_DOCUMENT);
 	a.parent = t->parent;

@@ -2,6 +2,7 @@
 #ifndef STORE_TREE_H
 #define STORE_TREE_H
 
+#include "buf.h"
 #include "record.h"
 
 /* The file that a save goes to. */
@@ -25,7 +26,12 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
 int tree_reclaim(struct db_txn *txn, struct tree_target *t);
 
 /* Makes the target a linked document, if it is not. Bytes that it had as a scratch file are kept in the rejected directory. */
-int tree_link_document(struct db_txn *txn, const struct tree_target *t, const struct store_save *save);
+int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct store_save *save);
+
+/* The bytes of a target that is a plain file, into an empty buf. */
+int tree_get_chunks(struct db_txn *txn, const struct tree_target *t, struct buf *ret);
+/* The target, a plain file, is a document from now on; its bytes go. */
+int tree_make_document(struct db_txn *txn, struct tree_target *t);
 
 /* Makes the target a scratch file of these bytes. */
 int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct store_save *save, const void *bytes, size_t size);

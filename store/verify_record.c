@@ -251,6 +251,8 @@ static bool frame_holds(const struct view_frame *f)
 
 	if (f->kind == DOC_EMPTY)
 		return !f->head_size && !f->tail_size;
+	if (f->kind == DOC_LINES)
+		return !f->head_size && f->sep_size == 1 && *frame_sep(f) == '\n' && (!f->tail_size || (f->tail_size == 1 && *tail == '\n'));
 	if (f->kind == DOC_FREE)
 		return !f->tail_size && !json_check(f->bytes, f->head_size, NULL);
 	while (at && strchr(" \t\r\n", f->bytes[at - 1]) && f->bytes[at - 1])
@@ -301,15 +303,26 @@ static void check_frame(struct verify *v, struct db_value key, struct db_value v
 	s->frame = f;
 }
 
-static void check_text(struct verify *v, uint64_t pos, const struct rec_message *rec, const char *bytes, size_t size)
+static bool is_line(const struct rec_message *rec, const char *bytes, size_t size)
+{
+	return !memchr(bytes + rec->lead_size, '\n', size - rec->lead_size) && (!rec->lead_size || (rec->lead_size == 1 && *bytes == '\n'));
+}
+
+/* What is dead may be of a time when the document was lines. */
+static void check_text(struct verify *v, uint64_t pos, const struct rec_message *rec, const char *bytes, size_t size, bool dead)
 {
 	const char *body = bytes + rec->lead_size;
 	struct json_error error = { 0 };
 	size_t end = 0;
-	int err = json_value(body, size - rec->lead_size, 0, &end, &error);
+	bool lines = v->at.head.kind == DOC_LINES, line = (lines || dead) && is_line(rec, bytes, size);
+	int err = line ? 0 : json_value(body, size - rec->lead_size, 0, &end, &error);
 
 	size -= rec->lead_size;
-	if (rec->lead_size && !is_separator(bytes, rec->lead_size))
+	if (line)
+		end = size;
+	if (lines && !dead && !line)
+		verify_tell(v, "the message at position %llu is not one line", (unsigned long long)pos);
+	else if (!line && rec->lead_size && !is_separator(bytes, rec->lead_size))
 		verify_tell(v, "what stands before the message at position %llu is no separator", (unsigned long long)pos);
 	if (err || end != size)
 		verify_tell(v, "the message at position %llu is not JSON at byte %zu: %s", (unsigned long long)pos, err ? error.offset : end,
@@ -336,7 +349,7 @@ static void check_message(struct verify *v, struct db_value key, struct db_value
 		return;
 	}
 	size = value.size - sizeof(rec);
-	check_text(v, pos, &rec, (const char *)value.data + sizeof(rec), size);
+	check_text(v, pos, &rec, (const char *)value.data + sizeof(rec), size, dead);
 	if (!rec.born || rec.born > rec.edition || rec.edition > s->head.version)
 		verify_tell(v, "the message at position %llu was born in version %llu and has bytes of version %llu, but the newest is %llu",
 		     (unsigned long long)pos, (unsigned long long)rec.born, (unsigned long long)rec.edition, (unsigned long long)s->head.version);
@@ -386,7 +399,7 @@ static void check_head(struct verify *v, struct db_value key, struct db_value va
 
 	if (key.size != 9 || value.size != sizeof(*h))
 		verify_tell(v, "its head is damaged: %zu bytes", value.size);
-	else if (!h->version || h->kind > DOC_FREE || h->unlinked > 1 || h->reshaped > h->version)
+	else if (!h->version || h->kind > DOC_LINES || h->unlinked > 1 || h->reshaped > h->version)
 		verify_tell(v, "its head is wrong: version %llu, last reshaped %llu, kind %u, unlinked %u", (unsigned long long)h->version,
 		     (unsigned long long)h->reshaped, h->kind, h->unlinked);
 }
@@ -402,7 +415,9 @@ void verify_sums(struct verify *v)
 	size = f->head_size + f->tail_size + s->bytes + s->bare * f->sep_size;
 	if (s->count)
 		size -= s->first_lead ? s->first_lead : f->sep_size;
-	if (s->count && f->kind != DOC_LIST && f->kind != DOC_ENVELOPE)
+	if (f->kind == DOC_LINES && !s->count)
+		verify_tell(v, "it is of lines, but has none");
+	if (s->count && f->kind != DOC_LIST && f->kind != DOC_ENVELOPE && f->kind != DOC_LINES)
 		verify_tell(v, "it has messages, but no list for them");
 	if (s->count != s->head.count)
 		verify_tell(v, "it has %llu messages, its head says %llu", (unsigned long long)s->count, (unsigned long long)s->head.count);
@@ -419,9 +434,8 @@ static void check_store(struct verify *v, unsigned char type, struct db_value ke
 
 	switch (type) {
 	case REC_SUPER:
-		if (key.size != 9 || value.size != sizeof(super) || (memcpy(&super, value.data, sizeof(super)), super.format != FORMAT_VERSION) ||
-		    super.flags & ~SUPER_JOURNAL ||
-		    memcmp(super.magic, "historyfs store", 16))
+		if (key.size != 9 || value.size != sizeof(super) || (memcpy(&super, value.data, sizeof(super)), !super.format || super.format > FORMAT_VERSION) ||
+		    super.flags || memcmp(super.magic, "historyfs store", 16))
 			verify_tell(v, "its superblock is damaged");
 		break;
 	case REC_NEXT:

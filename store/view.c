@@ -49,7 +49,7 @@ int frame_parse(struct db_value value, struct view_frame **ret)
 		return -EUCLEAN;
 	memcpy(&rec, value.data, sizeof(rec));
 	size = value.size - sizeof(rec);
-	if (size < (size_t)rec.head_size + rec.sep_size || rec.kind > DOC_FREE)
+	if (size < (size_t)rec.head_size + rec.sep_size || rec.kind > DOC_LINES)
 		return -EUCLEAN;
 	f = frame_new(rec.kind, rec.edition, bytes, rec.head_size, bytes + rec.head_size, rec.sep_size,
 		      bytes + rec.head_size + rec.sep_size, size - rec.head_size - rec.sep_size);

@@ -272,9 +272,10 @@ static int next_live(struct db_scan *scan, uint64_t version, struct view_item *r
 	return 0;
 }
 
-static int load_items(struct db_txn *txn, struct store_view *v)
+/* From position `from` on. */
+static int load_items(struct db_txn *txn, struct store_view *v, uint64_t from)
 {
-	struct key key = key_number(v->ino, REC_MESSAGE, 0);
+	struct key key = key_number(v->ino, REC_MESSAGE, from);
 	struct view_item item, dead;
 	struct rec_message rec;
 	struct db_value bytes;
@@ -339,7 +340,7 @@ int view_load(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_v
 	if (version < head.version)
 		err = dead_refresh(txn, v);
 	if (!err)
-		err = load_items(txn, v);
+		err = load_items(txn, v, 0);
 	if (err) {
 		store_view_unref(v);
 		return err;
@@ -351,4 +352,29 @@ int view_load(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_v
 	}
 	*ret = v;
 	return 0;
+}
+
+int view_renew(struct db_txn *txn, struct store_view *old, struct store_view **ret)
+{
+	struct key key = key_plain(old->ino, REC_HEAD);
+	uint64_t ino = old->ino, from = old->count ? view_get(old, old->count - 1)->pos + 1 : 0;
+	struct store_view *v = NULL;
+	struct rec_head head;
+	int err = record_get(txn, &key, &head, sizeof(head), NULL);
+
+	if (!err && !head.unlinked && head.reshaped <= old->version && old->version <= head.version) {
+		v = view_new(ino, head.version, old->frame);
+		err = v ? view_add_range(v, old, 0, old->count) : -ENOMEM;
+		if (!err)
+			err = load_items(txn, v, from);
+		if (!err)
+			view_finish(v);
+	}
+	store_view_unref(old);
+	if (!err && v && v->size == head.size && v->count == head.count) {
+		*ret = v;
+		return 0;
+	}
+	store_view_unref(v);
+	return err ? err : view_load(txn, ino, 0, ret);
 }

@@ -65,7 +65,7 @@ static int copy_scratch(struct store *s, uint64_t ino)
 	return r;
 }
 
-/* The messages from the first on as a list, with the bytes and the separators that the document has. */
+/* The messages from the first on as a list, or as lines, with the bytes and the separators that the document has. */
 static int print_list(struct store_view *v, uint64_t first)
 {
 	uint64_t count = store_view_count(v), start, end, unused;
@@ -73,6 +73,12 @@ static int print_list(struct store_view *v, uint64_t first)
 	size_t n, space;
 	int r;
 
+	if (store_view_lines(v)) {
+		if (first == count)
+			return 0;
+		store_view_message(v, first, &start, &unused);
+		return copy(v, start, store_view_size(v));
+	}
 	if (first == count) {
 		puts("[]");
 		return 0;

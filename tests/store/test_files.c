@@ -638,7 +638,7 @@ Test(files, names_and_paths)
 	cr_assert_eq(store_lookup(s, 999, "x", &a), -ENOENT);
 	cr_assert_eq(store_create(s, 999, "x", 0, S_IFREG, 0, 0, NULL, &a), -ENOENT);
 	cr_assert_eq(store_getattr(s, 999, &a), -ENOENT);
-	cr_assert(store_is_document_name("a.json") && !store_is_document_name(".json") && !store_is_document_name("a.jsonl") &&
+	cr_assert(store_is_document_name("a.json") && !store_is_document_name(".json") && store_is_document_name("a.jsonl") &&
 		  !store_is_document_name("a.json.tmp"));
 	must_close(s);
 	dir_remove(dir);

@@ -704,3 +704,77 @@ Test(history, unlinked_scratch_becomes_a_document)
 		dir_remove(dir);
 	}
 }
+
+static struct text of(const char *s)
+{
+	return (struct text){ (char *)s, strlen(s) };
+}
+
+/* What is shared with the version before may end within the first message. */
+static const struct {
+	const char *name, *before, *after;
+} begun[] = {
+	{ "a.json", "[5]", "[56]" }, { "b.json", "[5]", "[5" "7, 1]" }, { "c.json", "[5, 6]", "[51, 6]" }, { "d.jsonl", "a\n", "ab\n" }, { "e.jsonl", "a", "ab\nc" },
+	{ "f.jsonl", "\n", "\nb" }, { "g.jsonl", "\nb", "\nbc\n" },
+};
+
+Test(history, a_first_message_goes_on)
+{
+	char *dir = dir_make();
+	struct store *s = must_open(dir, 0);
+
+	for (size_t i = 0; i < sizeof(begun) / sizeof(begun[0]); i++) {
+		struct store_save save = save_text(s, begun[i].name, of(begun[i].before), NULL, 0);
+		struct store_base base = base_at(save.saved_ino, save.version);
+		struct store_view *v;
+
+		must_save(&save, begun[i].name);
+		cr_assert_eq(store_view_open(s, save.saved_ino, 0, &v), 0);
+		save = save_sharing(s, begun[i].name, of(begun[i].after), v, SIZE_MAX, &base, 0);
+		must_save(&save, begun[i].after);
+		check_name(s, begun[i].name, begun[i].after, "the shared part");
+		store_view_unref(v);
+	}
+	must_close(s);
+	dir_remove(dir);
+}
+
+/* What comes back to a document that was emptied since brings what stood around it. */
+Test(history, undo_into_an_empty_document)
+{
+	static const char *const names[] = { "a.json", "a.jsonl" }, *const first[] = { "[\n  1,\n  2\n]\n", "1\n2\n" },
+		*const second[] = { "[\n  1\n]\n", "1\n" }, *const back[] = { "[\n  2\n]\n", "2\n" };
+
+	for (int i = 0; i < 2; i++) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, 0);
+		struct store_save save = save_text(s, names[i], of(first[i]), NULL, 0);
+		uint64_t version;
+
+		save = save_text(s, names[i], of(second[i]), NULL, 0);
+		must_save(&save, "one less");
+		save = save_text(s, names[i], of(""), NULL, STORE_SAVE_EMPTY);
+		must_save(&save, "empty");
+		cr_assert_eq(store_undo(s, save.saved_ino, 2, &version), 0);
+		check_name(s, names[i], back[i], "undone");
+		must_close(s);
+		dir_remove(dir);
+	}
+}
+
+/* A message has no place in a document that is one value. */
+Test(history, undo_into_another_kind)
+{
+	char *dir = dir_make();
+	struct store *s = must_open(dir, 0);
+	struct store_save save = save_text(s, "a.json", of("[1, 2]"), NULL, 0);
+	uint64_t version;
+
+	save = save_text(s, "a.json", of("[1]"), NULL, 0);
+	save = save_text(s, "a.json", of("{\"x\": 1}"), NULL, 0);
+	must_save(&save, "an object");
+	cr_assert_eq(store_undo(s, save.saved_ino, 2, &version), -EINVAL);
+	check_name(s, "a.json", "{\"x\": 1}", "as it was");
+	must_close(s);
+	dir_remove(dir);
+}

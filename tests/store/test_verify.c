@@ -17,9 +17,9 @@
 #include "store.h"
 
 static char top[64], whole[80], damaged[80];
-static uint64_t inos[8];	/* by enum file */
+static uint64_t inos[9];	/* by enum file */
 
-enum file { NONE, ROOT, DOCUMENT, UNLINKED, SCRATCH, LINK, DIRECTORY, ORPHAN };
+enum file { NONE, ROOT, DOCUMENT, UNLINKED, SCRATCH, LINK, DIRECTORY, ORPHAN, LINES };
 
 static void run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void run(const char *format, ...)
@@ -87,6 +87,8 @@ static void make_whole(void)
 
 	snprintf(beneath, sizeof(beneath), "%s/beneath", top);
 	run("mkdir %s && echo '[1]' > %s/i.json", beneath, beneath);
+	save(s, "l.jsonl", "not JSON\n\nb\n", 0);
+	inos[LINES] = inos[DOCUMENT];
 	fd = open(beneath, O_RDONLY | O_DIRECTORY);
 	cr_assert_geq(fd, 0);
 	cr_assert_eq(store_import_tree(s, fd, STORE_ROOT, &how, &n), 0);
@@ -216,6 +218,13 @@ static const struct row table[] = {
 	{ DOCUMENT, 'M', 0, ADD, 1, 0, "something follows it" },
 	{ DOCUMENT, 'M', 0, RENAME, 9, 0x20, "is not below the next position" },
 	{ DOCUMENT, 'M', 2, COPY, 7, 100, "it is no document" },
+	{ LINES, 'M', 0, SET, sizeof(struct rec_message), '\n', "is not one line" },
+	{ LINES, 'M', 1, SET, sizeof(struct rec_message), ',', "is not one line" },
+	{ LINES, 'M', 2, SET, sizeof(struct rec_message) + 1, 'c', "the hash of the message" },
+	{ LINES, 'F', 0, SET, sizeof(struct rec_frame), ',', "no document of its kind" },
+	{ LINES, 'F', 0, ADD, 1, 0, "no document of its kind" },
+	{ LINES, 'N', 0, SET, HEAD(kind), 1, "its frame is of kind 4, its head of kind 1" },
+	{ LINES, 'N', 0, SET, HEAD(kind), 5, "its head is wrong" },
 	{ DOCUMENT, 'D', 0, SET, MESSAGE(edition), 60, "died in version" },
 	{ DOCUMENT, 'D', 0, SET, MESSAGE(hash), 1, "the hash of the message" },
 	{ DOCUMENT, 'D', 0, SET, MESSAGE(flags), 0, "had two messages at once" },

@@ -243,3 +243,60 @@ Test(doc, guessed_separators)
 		buf_release(&b);
 	}
 }
+
+static const struct {
+	const char *text;
+	size_t count, tail;
+} lines[] = {
+	{ "", 0, 0 }, { "a", 1, 0 }, { "a\n", 1, 1 }, { "\n", 1, 1 }, { "\n\n", 2, 1 }, { "a\nb", 2, 0 }, { "a\n\nb\n", 3, 1 }, { "\na", 2, 0 },
+	{ "a\r\nb\r\n", 2, 1 }, { "[1,\n2]\n", 2, 1 }, { "\xff\n\t ", 2, 0 },
+};
+
+Test(doc, lines)
+{
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct doc d;
+
+		cr_assert_eq(doc_slice_lines(lines[i].text, strlen(lines[i].text), &d), 0);
+		cr_assert_eq(d.kind, *lines[i].text ? DOC_LINES : DOC_EMPTY, "row %zu", i);
+		cr_assert_eq(d.count, lines[i].count, "row %zu: %zu lines", i, d.count);
+		cr_assert_eq(strlen(lines[i].text) - d.tail_start, lines[i].tail, "row %zu: tail at %zu", i, d.tail_start);
+		doc_release(&d);
+	}
+}
+
+static void check_lines(const char *text, size_t size)
+{
+	struct doc d, rest;
+	size_t at = 0;
+
+	cr_assert_eq(doc_slice_lines(text, size, &d), 0);
+	for (size_t i = 0; i < d.count; i++) {
+		const struct doc_item *item = &d.items[i];
+
+		cr_assert(item->lead == at && item->start == at + (i > 0) && item->end >= item->start && item->end <= size, "line %zu of \"%.*s\"", i, (int)size, text);
+		cr_assert(i == 0 || text[item->lead] == '\n', "line %zu of \"%.*s\"", i, (int)size, text);
+		cr_assert(item->end == item->start || !memchr(text + item->start, '\n', item->end - item->start), "line %zu of \"%.*s\"", i, (int)size, text);
+		at = item->end;
+		cr_assert_eq(doc_slice_lines_rest(text + at, size - at, &rest), 0);
+		check_same_items(text, at, &d, i + 1, &rest, at);
+		doc_release(&rest);
+	}
+	cr_assert(at == d.tail_start && (at == size || (at + 1 == size && text[at] == '\n')), "the tail of \"%.*s\"", (int)size, text);
+	doc_release(&d);
+}
+
+/* Every text of up to eight letters. */
+Test(doc, lines_are_their_pieces)
+{
+	static const char letters[] = "a\n \"";
+	char text[9] = "";
+
+	for (unsigned size = 0; size <= 8; size++) {
+		for (unsigned n = 0; n < 1u << 2 * size; n++) {
+			for (unsigned i = 0; i < size; i++)
+				text[i] = letters[n >> 2 * i & 3];
+			check_lines(text, size);
+		}
+	}
+}

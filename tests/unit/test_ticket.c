@@ -11,6 +11,7 @@
  *	1:s12/11@10	a save through handle 1 makes version 12 of 11, from the candidate 10; @ is blind; s11/11 changed nothing
  *	1:c		closes handle 1
  *	a>b a#9 a:x	forks b; is in process group 9; exits
+ *	a:a12/11	appends lines: version 12 of 11
  *	a:u a:m		unlinks; renames f.json to g
  *	+5s +1t		time passes: seconds, clock ticks
  */
@@ -169,6 +170,12 @@ static void step_process(struct play *p, const char *w, int letter, char *op)
 		cr_assert_eq(ticket_set_process(p->sets[version])->tid, who.tid);
 		cr_assert_eq(ticket_set_events(p->sets[version]), letter == '?' || isupper(letter));
 		break;
+	case 'a': {
+		struct store_save s = { .saved_ino = INO, .base = -1, .version = version, .previous = strtoul(strchr(op, '/') + 1, NULL, 10) };
+
+		tickets_appended(p->tickets, &who, 1, name, &s);
+		break;
+	}
 	case 'u':
 		tickets_unlinked(p->tickets, &who, 1, name);
 		break;
@@ -256,6 +263,13 @@ static const struct script scripts[] = {
 	{ "1: as of the fork of the process between", "a:r10 +1t a>b +1t a:r11 +1t b>c c:o1 1=10" },
 	{ "1: a parent that exited meanwhile", "a:r10 +1t a>b b:r3.g a:x +500s c:r1 d:r1 b:o1 1=10" },
 	{ "1: an event-loop parent's coroutines", "A:r10 A:r11 +1t A>b b:o1 1=11" },
+	{ "append: who has seen nothing has no base after it", "a:a11/10 a:o1 1=" },
+	{ "append: own lines count as seen", "a:r10 a:a11/10 a:o1 1=11W" },
+	{ "append: what others brought does not", "a:r10 a:a12/11 a:a14/13 a:o1 1=10+12+14W" },
+	{ "append: from the beginning", "a:n0 a:a1/0 a:a2/1 a:a4/3 a:o1 1=2+4W" },
+	{ "append: another thread has not seen them", "a:r10 a2:a12/11 a:o1 1=10+12W,10T" },
+	{ "append: in an event loop it may be another's", "A:r10 A:a12/11 A:o1 1=10+12W,10T" },
+	{ "append: what is read after it", "a:r10 a:a12/11 a:r12 a:o1 1=12T" },
 	{ "2: the own document is the base of a list in memory", "a:n0 a:o1 1:s1/0@0T a:o1 1=1W" },
 	{ "2: merged, without what others brought", "a:r10 a:o1 1:s12/11@10T a:o2 2=10+12W 2:s13/12@10+12W a:o3 3=10+12+13W" },
 	{ "2: own versions that follow on are folded", "a:r10 a:o1 1:s12/11@10T a:o2 2:s11/11@10+12W 2=10+12W" },

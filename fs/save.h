@@ -1,0 +1,37 @@
+/* One save of a handle. Private to save.c and append.c. All of it needs the handle's lock. */
+#ifndef FS_SAVE_H
+#define FS_SAVE_H
+
+#include "handle.h"
+
+struct work {
+	struct store_save save;	/* first, so that it leads to the rest */
+	struct mount *mount;
+	struct ticket_set *set;	/* may be NULL */
+	uint64_t parent;	/* the name it is saved under */
+	const char *name;
+	bool rename;
+	struct store_base before;	/* for a process older than the daemon */
+	struct handle *h;
+	fuse_req_t req;
+	struct place place;
+};
+
+/* Fills in the save of the draft. */
+void save_prepare(struct mount *m, struct handle *h, struct work *w);
+/* It has succeeded. */
+void save_done(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save);
+
+/* A file that its own writer unlinked has no name to be saved under: as on any filesystem it goes with the handle. */
+bool save_orphaned(const struct handle *h, const struct place *place);
+
+/* append.c */
+
+/* Whether the file is lines: nothing in them tells that there should be more. */
+bool append_to_lines(const struct handle *h, const struct place *place);
+/* Appends the first `size` bytes of the draft. `flags`: STORE_SAVE_SOON or 0. */
+int append_commit(struct mount *m, struct handle *h, size_t size, unsigned flags);
+/* What was appended goes to disk; what has begun too, unless it `waits`, for it may go on: then release decides. Takes over the lock. */
+void append_flush(fuse_req_t req, struct handle *h, bool waits);
+
+#endif

@@ -1,0 +1,50 @@
+/* One save at work inside a transaction. Private to history.c, append.c and undo.c. */
+#ifndef STORE_APPLY_H
+#define STORE_APPLY_H
+
+#include "edit.h"
+#include "history.h"
+#include "outline.h"
+#include "tree.h"
+
+struct apply {
+	const struct history *h;
+	struct db_txn *txn;
+	struct job *job;
+	struct store_save *save;
+	struct tree_target target;
+	struct rec_head head;		/* all zero: it was no document so far */
+	struct store_view *current;
+	struct merge_candidate *candidates;
+	struct store_base *bases;	/* the candidates' bases, as they count for this document */
+	struct view_frame *as_written;	/* the whole document, when it was merged as text */
+	bool as_text;			/* the base is chosen by outlines */
+	struct outline written_outline, current_outline;
+	size_t count;
+	int chosen;
+	bool uncertain;
+};
+
+void apply_release(struct apply *a);
+
+/* The newest version as it is in the transaction. What an unlinked document left behind is buried first. */
+int apply_load(struct apply *a);
+/* The base; an append, and who replaces, has seen the newest version. */
+int apply_choose(struct apply *a);
+/* The document against the base that was chosen. */
+int apply_write(struct apply *a, struct merge_candidate *c);
+/* All three. */
+int apply_document(struct apply *a);
+
+/* Lines on one side, JSON on the other: the file was renamed. */
+bool apply_mixed(const struct view_frame *current, const struct view_frame *written);
+
+/* append.c: one value as a message or a line; bytes as lines; plain bytes become the first version of a document of lines. */
+int apply_append(struct apply *a);
+int apply_lines(struct apply *a);
+int apply_convert(struct apply *a);
+
+/* undo.c: what version save->undo_version did, the other way round. */
+int apply_undo(struct apply *a);
+
+#endif

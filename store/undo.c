@@ -1,0 +1,145 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply.h"
+
+/* Collects what a version removed, as the items of a document whose bytes are `text`, and where they stood. */
+static int collect_removed(struct apply *a, uint64_t version, struct merge_edits *e)
+{
+	struct key from = key_dead(a->target.ino, version, 0);
+	struct job *job = a->job;
+	struct db_value key, value;
+	struct rec_message rec;
+	struct db_scan scan;
+	size_t room = 0;
+	bool found;
+	int err = db_scan_begin(&scan, a->txn, from.data, from.size, KEY_PREFIX + 8);
+
+	if (err)
+		return err;
+	while (!(err = db_scan_next(&scan, &key, &value))) {
+		size_t at = job->joined.size, size = value.size - sizeof(rec);
+
+		if (value.size < sizeof(rec)) {
+			err = -EUCLEAN;
+			break;
+		}
+		memcpy(&rec, value.data, sizeof(rec));
+		if (rec.flags & MESSAGE_RESTYLED)
+			continue;
+		if (job->doc.count == room) {
+			struct doc_item *items = realloc(job->doc.items, (room = room ? room * 2 : 16) * sizeof(*items));
+			struct merge_insert *inserted = realloc(e->inserted, room * sizeof(*inserted));
+
+			if (items)
+				job->doc.items = items;
+			if (inserted)
+				e->inserted = inserted;
+			if (!items || !inserted) {
+				err = -ENOMEM;
+				break;
+			}
+		}
+		err = buf_add(&job->joined, (const char *)value.data + sizeof(rec), size);
+		if (err)
+			break;
+		e->inserted[e->inserted_count++] = (struct merge_insert){
+			job->doc.count, view_find(a->current, key_u64(key.data, 17), UINT64_MAX, &found), false,
+		};
+		job->doc.items[job->doc.count++] = (struct doc_item){ at, at + rec.lead_size, at + size, rec.hash };
+	}
+	db_scan_end(&scan);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int collect_added(struct apply *a, uint64_t version, struct merge_edits *e)
+{
+	struct view_cursor c = view_at(a->current, 0);
+	const struct view_item *item;
+
+	e->removed = calloc(a->current->count + 1, sizeof(*e->removed));
+	if (!e->removed)
+		return -ENOMEM;
+	for (uint64_t i = 0; (item = view_next(&c)); i++) {
+		if (item->born == version)
+			e->removed[e->removed_count++] = i;
+	}
+	return 0;
+}
+
+/*
+ * What is to stand around messages that come back, when that is not current's frame: an empty document has none, then it is the one they stood in.
+ * Between the messages of another kind of document they can't stand.
+ */
+static int frame_for(struct apply *a, uint64_t version, struct view_frame **ret)
+{
+	const struct view_frame *current = a->current->frame;
+	struct view_frame *then;
+	int err = frame_at(a->txn, a->target.ino, version - 1, &then);
+
+	if (err)
+		return err;
+	if (current->kind == DOC_EMPTY)
+		*ret = frame_ref(then);
+	else if (current->kind == DOC_FREE || apply_mixed(current, then))
+		err = -EINVAL;
+	frame_unref(then);
+	return err;
+}
+
+/*
+ * What version save->undo_version did, the other way round. Of a file that was unlinked that is taken back; its messages are
+ * new ones then: who had seen it absent did not know them (P2).
+ */
+int apply_undo(struct apply *a)
+{
+	struct key gone;
+	struct store_save *save = a->save;
+	uint64_t version = save->undo_version;
+	struct edit e = { .ino = a->target.ino, .job = a->job, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid,
+			  .flags = STORE_LOG_UNDO };
+	struct view_frame *before = NULL;
+	unsigned log;
+	int err;
+
+	/* Another file has taken its name. */
+	if (a->target.ino != save->ino)
+		return -EEXIST;
+	err = apply_load(a);
+	if (err)
+		return err;
+	if (a->head.unlinked)
+		version = a->head.version;
+	if (!version || version > a->head.version)
+		return -ENOENT;
+	e.head = a->head;
+	e.current = a->current;
+	err = collect_removed(a, version, &e.edits);
+	if (!err)
+		err = collect_added(a, version, &e.edits);
+	a->job->text = a->job->joined.data;
+	a->job->text_size = a->job->joined.size;
+	a->job->written = (struct written){ .count = a->job->doc.count, .items = a->job->doc.items };
+	if (!err && a->current->frame->edition == version) {
+		gone = key_number(a->target.ino, REC_GONE, version);
+		err = frame_get(a->txn, &gone, &before);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	if (!err && !before && e.edits.inserted_count)
+		err = frame_for(a, version, &before);
+	e.frame = before ? before : frame_ref(a->current->frame);
+	if (!err)
+		err = edit_apply(a->txn, &e, &a->job->fresh, &log);
+	if (!err) {
+		save->previous = a->head.version;
+		save->version = e.head.version;
+		save->saved_ino = a->target.ino;
+		if (!a->job->fresh)
+			save->result |= STORE_SAVED_SAME;
+	}
+	frame_unref(e.frame);
+	merge_edits_release(&e.edits);
+	return err;
+}
