@@ -234,6 +234,12 @@ class Mount(Served):
 		os.makedirs(point, exist_ok=True)
 		super().__init__(bench, point, bench.program("historyfs"), "-f", *(w for o in options for w in ("-o", o)), self.store, point)
 
+	def drain(self):
+		"""Everything that it has made durable is in the store's tree, too."""
+		fd = os.open(self.point, os.O_RDONLY | os.O_DIRECTORY)
+		os.fsync(fd)
+		os.close(fd)
+
 	def again(self, *options):
 		"""A new daemon on the same store, with empty caches."""
 		self.close()
