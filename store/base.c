@@ -114,6 +114,15 @@ static int known_dead(struct db_txn *txn, uint64_t ino, const struct store_base 
 	return 0;
 }
 
+/* Up to which slot all items are known, and no dead one belongs before the end. */
+static size_t known_until(const struct store_view *current, size_t s, const struct store_base *b, const struct view_item *dead)
+{
+	while (s < current->slot_count && current->slots[s].newest <= b->version &&
+	       (!dead || dead->pos > current->slots[s].block->items[current->slots[s].block->count - 1].pos))
+		s++;
+	return s;
+}
+
 static int add_known(struct store_view *v, const struct store_view *current, const struct store_base *b, const struct view_item *dead, size_t count)
 {
 	size_t d = 0;
@@ -121,10 +130,13 @@ static int add_known(struct store_view *v, const struct store_view *current, con
 
 	for (size_t s = 0; !err && s < current->slot_count; s++) {
 		const struct view_block *block = current->slots[s].block;
-		uint64_t last = block->items[block->count - 1].pos;
+		size_t end = known_until(current, s, b, d < count ? &dead[d] : NULL);
 
-		if (block->newest <= b->version && (d == count || dead[d].pos > last)) {
-			err = view_add_range(v, current, current->slots[s].index, block->count);
+		if (end > s) {
+			uint64_t first = current->slots[s].index;
+
+			err = view_add_range(v, current, first, (end < current->slot_count ? current->slots[end].index : current->count) - first);
+			s = end - 1;
 			continue;
 		}
 		for (uint32_t i = 0; !err && i < block->count; i++) {

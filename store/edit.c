@@ -395,27 +395,6 @@ static int restyle_all(struct writer *w, size_t *ret_count)
 	return 0;
 }
 
-/* Blocks that a restyle will change must not be shared with other views. */
-static int own_blocks(struct store_view *v)
-{
-	for (size_t i = 0; i < v->slot_count; i++) {
-		struct view_block *b = v->slots[i].block, *copy;
-
-		if (atomic_load(&b->refs) == 1)
-			continue;
-		copy = malloc(sizeof(*b) + b->count * sizeof(b->items[0]));
-		if (!copy)
-			return -ENOMEM;
-		*copy = (struct view_block){ .refs = 1, .count = b->count, .room = b->count, .bytes = b->bytes, .bare = b->bare,
-					     .newest = b->newest };
-		memcpy(copy->items, b->items, b->count * sizeof(b->items[0]));
-		v->slots[i].block = copy;
-		if (atomic_fetch_sub(&b->refs, 1) == 1)
-			free(b);
-	}
-	return 0;
-}
-
 static void resum(struct store_view *v)
 {
 	v->settled = 0;
@@ -517,7 +496,7 @@ int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh
 		err = take_until(&w, e->current->count, &next);
 	if (!err && e->restyle && e->edits.kept_count) {
 		view_finish(w.fresh);	/* messages are found by its index */
-		err = own_blocks(w.fresh);
+		err = view_own(w.fresh);
 		if (!err)
 			err = restyle_all(&w, &restyled);
 		if (restyled)

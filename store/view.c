@@ -100,6 +100,15 @@ static void block_unref(struct view_block *b)
 		free(b);
 }
 
+static void front_unref(struct view_front *f)
+{
+	if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
+		return;
+	for (size_t i = 0; i < f->count; i++)
+		block_unref(f->blocks[i]);
+	free(f);
+}
+
 struct store_view *view_new(uint64_t ino, uint64_t version, struct view_frame *frame)
 {
 	struct store_view *v = calloc(1, sizeof(*v));
@@ -124,8 +133,9 @@ void store_view_unref(struct store_view *v)
 {
 	if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
 		return;
-	for (size_t i = 0; i < v->slot_count; i++)
+	for (size_t i = v->front_count; i < v->slot_count; i++)
 		block_unref(v->slots[i].block);
+	front_unref(v->front);
 	free(v->slots);
 	free(v->dead);
 	frame_unref(v->frame);
@@ -133,19 +143,30 @@ void store_view_unref(struct store_view *v)
 	free(v);
 }
 
+static int reserve_slots(struct store_view *v, size_t count)
+{
+	size_t room = v->slot_room ? v->slot_room : 4;
+	struct view_slot *slots;
+
+	if (count <= v->slot_room)
+		return 0;
+	while (room < count)
+		room *= 2;
+	slots = realloc(v->slots, room * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	v->slots = slots;
+	v->slot_room = room;
+	return 0;
+}
+
 static int add_slot(struct store_view *v, struct view_block *b)
 {
-	if (v->slot_count == v->slot_room) {
-		size_t room = v->slot_room ? v->slot_room * 2 : 4;
-		struct view_slot *slots = realloc(v->slots, room * sizeof(*slots));
+	int err = reserve_slots(v, v->slot_count + 1);
 
-		if (!slots)
-			return -ENOMEM;
-		v->slots = slots;
-		v->slot_room = room;
-	}
-	v->slots[v->slot_count++] = (struct view_slot){ .block = b };
-	return 0;
+	if (!err)
+		v->slots[v->slot_count++] = (struct view_slot){ .block = b };
+	return err;
 }
 
 /* The last block, when it is this view's alone and has room for `more`; else NULL. */
@@ -154,7 +175,7 @@ static struct view_block *open_block(struct store_view *v, uint32_t more)
 	struct view_block *b, *bigger;
 	uint32_t room;
 
-	if (!v->slot_count)
+	if (v->slot_count == v->front_count)
 		return NULL;
 	b = v->slots[v->slot_count - 1].block;
 	if (atomic_load(&b->refs) != 1 || b->count + more > BLOCK_ITEMS)
@@ -223,11 +244,39 @@ static bool same_layout(const struct store_view *v, const struct store_view *fro
 	return v->frame->head_size == from->frame->head_size && v->frame->sep_size == from->frame->sep_size;
 }
 
-int view_add_range(struct store_view *v, const struct store_view *from, uint64_t first, uint64_t count)
+/* Takes from->front, as far as its blocks are within `count` and not the last ones; *ret: how many items those are. */
+static int take_front(struct store_view *v, const struct store_view *from, uint64_t count, uint64_t *ret)
 {
-	struct view_cursor c = view_at(from, first);
+	size_t n = from->front_count;
 	int err;
 
+	*ret = 0;
+	while (n && (n == from->slot_count || from->slots[n].index >= count))
+		n--;
+	if (!n || v->count || !same_layout(v, from))
+		return 0;
+	err = reserve_slots(v, n + 2);
+	if (err)
+		return err;
+	memcpy(v->slots, from->slots, n * sizeof(*v->slots));
+	v->slot_count = v->settled = v->front_count = n;
+	v->front = from->front;
+	atomic_fetch_add(&v->front->refs, 1);
+	v->bare = from->slots[n].bare;
+	v->count = *ret = from->slots[n].index;
+	return 0;
+}
+
+int view_add_range(struct store_view *v, const struct store_view *from, uint64_t first, uint64_t count)
+{
+	struct view_cursor c;
+	uint64_t taken = 0;
+	int err = first ? 0 : take_front(v, from, count, &taken);
+
+	if (err)
+		return err;
+	c = view_at(from, first + taken);
+	count -= taken;
 	while (count) {
 		struct view_block *b = from->slots[c.slot].block, *open;
 		uint32_t n = b->count - c.at;
@@ -274,22 +323,87 @@ static uint64_t block_size(const struct store_view *v, size_t i)
 	return size;
 }
 
+/* Failing for want of memory does no harm. */
+static void make_front(struct store_view *v)
+{
+	size_t count = v->slot_count - 1;
+	struct view_front *f = malloc(sizeof(*f) + count * sizeof(f->blocks[0]));
+
+	if (!f)
+		return;
+	atomic_init(&f->refs, 1);
+	f->count = count;
+	for (size_t i = 0; i < count; i++) {
+		f->blocks[i] = v->slots[i].block;
+		if (i < v->front_count)
+			atomic_fetch_add(&f->blocks[i]->refs, 1);
+	}
+	front_unref(v->front);
+	v->front = f;
+	v->front_count = count;
+}
+
 void view_finish(struct store_view *v)
 {
-	uint64_t offset = v->frame->head_size, index = 0;
+	uint64_t offset = v->frame->head_size, index = 0, bare = 0;
 	size_t i = v->settled;
 
 	if (i) {
 		offset = v->slots[i - 1].offset + block_size(v, i - 1);
 		index = v->slots[i - 1].index + v->slots[i - 1].block->count;
+		bare = v->slots[i - 1].bare + v->slots[i - 1].block->bare;
 	}
 	for (; i < v->slot_count; i++) {
-		v->slots[i].offset = offset;
-		v->slots[i].index = index;
+		struct view_slot *slot = &v->slots[i];
+
+		slot->offset = offset;
+		slot->index = index;
+		slot->bare = bare;
+		slot->newest = slot->block->newest;
 		offset += block_size(v, i);
-		index += v->slots[i].block->count;
+		index += slot->block->count;
+		bare += slot->block->bare;
 	}
 	v->size = offset + v->frame->tail_size;
+	if (v->slot_count > v->front_count + FRONT_BLOCKS)
+		make_front(v);
+}
+
+static int own_block(struct view_slot *slot, bool shared)
+{
+	struct view_block *b = slot->block, *copy;
+
+	if (!shared && atomic_load(&b->refs) == 1)
+		return 0;
+	copy = malloc(sizeof(*b) + b->count * sizeof(b->items[0]));
+	if (!copy)
+		return -ENOMEM;
+	*copy = (struct view_block){ .refs = 1, .count = b->count, .room = b->count, .bytes = b->bytes, .bare = b->bare, .newest = b->newest };
+	memcpy(copy->items, b->items, b->count * sizeof(b->items[0]));
+	slot->block = copy;
+	if (!shared)
+		block_unref(b);
+	return 0;
+}
+
+int view_own(struct store_view *v)
+{
+	for (size_t i = v->front_count; i < v->slot_count; i++) {
+		int err = own_block(&v->slots[i], false);
+
+		if (err)
+			return err;
+	}
+	while (v->front_count) {
+		int err = own_block(&v->slots[v->front_count - 1], true);
+
+		if (err)
+			return err;
+		v->front_count--;
+	}
+	front_unref(v->front);
+	v->front = NULL;
+	return 0;
 }
 
 /* ---- Walking -------------------------------------------------------------------------------------------------- */

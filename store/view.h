@@ -1,6 +1,7 @@
 /*
  * An index of one version of a document: which messages, in which order, how long. Immutable once finished, so versions
- * share blocks: an append copies one block and the list of blocks.
+ * share blocks: an append copies one block and the list of blocks. It touches no other block, not even to count a reference: all but
+ * the last few are held by a front that the versions share.
  *
  * Identity of a message is (pos, born); its bytes are those of `edition`. They are in the record ('M', pos), or, when the
  * message has been removed or restyled since, in a dead one ('D').
@@ -18,7 +19,8 @@
 #include "doc.h"
 #include "record.h"
 
-#define BLOCK_ITEMS 1024	/* a new version touches each block once: of a hundred thousand messages there are a hundred */
+#define BLOCK_ITEMS 1024
+#define FRONT_BLOCKS 16		/* blocks that a version may hold itself before they get a front */
 
 struct view_item {
 	uint64_t pos, born, edition, hash;
@@ -46,6 +48,15 @@ struct view_slot {
 	struct view_block *block;
 	uint64_t offset;		/* in the document, of the block's first item, its lead included */
 	uint64_t index;			/* of its first item */
+	uint64_t bare;			/* items without a lead before it */
+	uint64_t newest;		/* the block's */
+};
+
+/* Holds a reference to each block for all who share it. */
+struct view_front {
+	atomic_uint refs;
+	size_t count;
+	struct view_block *blocks[];
 };
 
 struct view_dead {
@@ -61,6 +72,8 @@ struct store_view {
 	size_t slot_count, slot_room;
 	uint64_t bare;			/* items without a lead */
 	size_t settled;			/* slots at the beginning that were taken from another view, places and all */
+	struct view_front *front;	/* holds the blocks of the first slots; may be NULL */
+	size_t front_count;		/* of how many */
 
 	pthread_mutex_t lock;
 	struct view_dead *dead;		/* lock; where bytes have gone since, ordered by pos and edition */
@@ -96,6 +109,8 @@ struct store_view *view_new(uint64_t ino, uint64_t version, struct view_frame *f
 int view_add(struct store_view *v, const struct view_item *item);
 int view_add_range(struct store_view *v, const struct store_view *from, uint64_t first, uint64_t count);
 void view_finish(struct store_view *v);
+/* Makes all blocks the view's own, so that they may be changed; for a view that nobody else has yet. -ENOMEM. */
+int view_own(struct store_view *v);
 
 /* Walking. */
 struct view_cursor {
