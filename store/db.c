@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "db_file.h"
+#include "db_tail.h"
 #include "mem.h"
 
 #define POOL_SIZE 16
@@ -100,17 +101,32 @@ static int translate(int rc)
 
 /* ---- The environment ------------------------------------------------------------------------------------------ */
 
+/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
+static int check_size(MDB_env *env)
+{
+	MDB_txn *txn;
+	int fd, err;
+
+	do {
+		err = translate(mdb_env_get_fd(env, &fd));
+		if (!err)
+			err = translate(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+		if (err)
+			return err;
+		err = db_tail_check(fd, mdb_txn_id(txn));
+		mdb_txn_abort(txn);
+	} while (err == -EAGAIN);
+	return err;
+}
+
 static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env **ret, MDB_dbi *ret_dbi)
 {
 	MDB_env *env = NULL;
 	MDB_txn *txn;
-	MDB_envinfo info;
-	MDB_stat stat;
-	int rc;
+	int rc, err;
 
 	if (!(flags & MDB_RDONLY)) {
-		int err = db_file_reserve(dir);
-
+		err = db_file_reserve(dir);
 		if (err)
 			return err;
 	}
@@ -122,25 +138,18 @@ static int env_open(const char *dir, uint64_t map_size, unsigned flags, MDB_env 
 		rc = mdb_env_set_maxreaders(env, 510);
 	if (!rc)
 		rc = mdb_env_open(env, dir, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	if (!rc)
+	err = rc ? translate(rc) : check_size(env);
+	if (!err) {
 		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-	if (!rc) {
-		rc = mdb_dbi_open(txn, NULL, 0, ret_dbi);
-		if (rc)
+		if (!rc && (rc = mdb_dbi_open(txn, NULL, 0, ret_dbi)))
 			mdb_txn_abort(txn);
-		else
+		else if (!rc)
 			rc = mdb_txn_commit(txn);
+		err = translate(rc);
 	}
-	if (rc) {
+	if (err) {
 		mdb_env_close(env);
-		return translate(rc);
-	}
-	/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
-	mdb_env_info(env, &info);
-	mdb_env_stat(env, &stat);
-	if (db_file_size(dir) < (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize) {
-		mdb_env_close(env);
-		return -EUCLEAN;
+		return err;
 	}
 	if (!(flags & MDB_RDONLY)) {
 		int dead;
