@@ -39,7 +39,7 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 		return err;
 	if (v) {
 		version = shown_version(m->shown, who, h->ino, size, h->opened);
-		if (version && version != store_view_version(v) && !shown_locked(who, h->ino)) {
+		if (version && version != store_view_version(v) && !shown_locked(who)) {
 			struct store_view *told;
 
 			if (!store_view_open(m->store, h->ino, version, &told)) {

@@ -1,10 +1,13 @@
 #include "shown.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLOTS 1024		/* a power of two */
 #define DEPTH 8			/* what one process was told of one file by its threads */
@@ -117,24 +120,55 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 	return version;
 }
 
-bool shown_locked(const struct process *who, uint64_t ino)
+/* A line of /proc/locks, or of a descriptor's information. False: it only waits for its lock. */
+static bool parse_lock(const char *line, long *ret_pid)
+{
+	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld", ret_pid) == 1;
+}
+
+/* Whether one of the process's descriptors holds a lock. True when that is not told. */
+static bool holds(pid_t tgid)
+{
+	char path[64], line[256];
+	bool locked = false;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)tgid);
+	dir = opendir(path);
+	if (!dir)
+		return true;
+	while (!locked && (e = readdir(dir))) {
+		int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC);
+		FILE *f = fd < 0 || *e->d_name == '.' ? NULL : fdopen(fd, "r");
+		long pid;
+
+		if (!f && fd >= 0)
+			close(fd);
+		while (f && !locked && fgets(line, sizeof(line), f))
+			locked = strncmp(line, "lock:", 5) == 0 && parse_lock(line + 5, &pid);
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return locked;
+}
+
+bool shown_locked(const struct process *who)
 {
 	FILE *f = fopen("/proc/locks", "re");
-	bool locked = false;
+	bool locked = false, untold = false;
 	char line[256];
+	long pid;
 
 	if (!f)
 		return false;
 	while (!locked && fgets(line, sizeof(line), f)) {
-		unsigned long long inode;
-		unsigned major, minor;
-		long pid;
-
-		if (strstr(line, "->"))
-			continue;	/* waits for its lock */
-		if (sscanf(line, "%*s %*s %*s %*s %ld %x:%x:%llu", &pid, &major, &minor, &inode) == 4)
-			locked = pid == who->tgid || (pid < 1 && inode == ino);
+		if (!parse_lock(line, &pid))
+			continue;
+		locked = pid == who->tgid;
+		untold |= pid < 1;
 	}
 	fclose(f);
-	return locked;
+	return locked || (untold && holds(who->tgid));
 }

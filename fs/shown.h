@@ -24,7 +24,7 @@ void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64
  */
 uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino, uint64_t size, uint64_t since);
 
-/* Whether the process holds a file lock (/proc/locks), or somebody one on this inode whose owner is not told. */
-bool shown_locked(const struct process *who, uint64_t ino);
+/* Whether the process holds a file lock: by /proc/locks, and, for OFD locks, whose owner that does not tell, by its descriptors. */
+bool shown_locked(const struct process *who);
 
 #endif
