@@ -57,8 +57,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	/* It was opened by the name it had, perhaps, and will be saved by that. */
 	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
 		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
-	/* A handle that is read before it is written is based on that read. */
-	if (handle_writes(h) && !h->has_draft) {
+	/* A handle that is read before it is written, or written again, is based on that read. */
+	if (handle_writes(h) && !h->dirty && !h->created) {
 		struct ticket_set *set;
 
 		err = tickets_freeze(m->tickets, who, &set);
@@ -66,6 +66,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 			return err;
 		ticket_set_free(h->set);
 		h->set = set;
+		draft_release(&h->draft);
+		h->has_draft = false;
 	}
 	return 0;
 }
