@@ -20,6 +20,7 @@
 enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
 
 #define HANDLE_NONE UINT64_MAX
+#define HANDLE_NO_TIME INT64_MIN
 
 struct handle {
 	enum handle_kind kind;
@@ -31,6 +32,7 @@ struct handle {
 	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NONE: there is none */
 	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
 	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
+	_Atomic int64_t mtime;		/* that utimensat gave to the draft; HANDLE_NO_TIME: none since it was last written */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
@@ -68,6 +70,9 @@ static inline struct handle *handle_of(struct fuse_file_info *fi)
 int handle_draft(struct mount *m, struct handle *h, bool truncate);
 /* The draft has changed by a write of this process. Needs the lock. */
 void handle_changed(struct handle *h, const struct process *who);
+
+/* The process set the file's mtime: what it has not saved yet is to have it too. */
+void handle_timed(struct mount *m, uint64_t ino, const struct process *who, struct timespec mtime);
 
 /* Takes the lock when no save is under way. */
 void handle_lock(struct handle *h);

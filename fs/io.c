@@ -169,6 +169,9 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
+	/* Its look-up did not count, but what others make meanwhile it did not know. */
+	if (renamed_by(m->renamed, parent, name, who))
+		tickets_shown(m->tickets, who, parent, name, 0, 0);
 	return open_file(m, who, a, fi->flags, fresh, inode, ret);
 }
 

@@ -6,6 +6,8 @@
 #include "handle.h"
 #include "log.h"
 
+#define NS 1000000000
+
 /* ---- Refused documents (P5) ----------------------------------------------------------------------------------- */
 
 static void name_process(pid_t pid, char name[32])
@@ -147,6 +149,7 @@ static void prepare(struct mount *m, struct handle *h, struct work *w)
 	struct store_save *save = &w->save;
 	struct place *place = &w->place;
 	struct store_attr a;
+	int64_t mtime;
 
 	inodes_place(m->inodes, h->inode, place);
 	*save = (struct store_save){
@@ -160,6 +163,11 @@ static void prepare(struct mount *m, struct handle *h, struct work *w)
 	}
 	if (!draft_size(&h->draft))
 		save->flags |= STORE_SAVE_EMPTY;
+	mtime = atomic_load(&h->mtime);
+	if (mtime != HANDLE_NO_TIME) {
+		save->flags |= STORE_SAVE_MTIME;
+		save->mtime = (struct timespec){ mtime / NS - (mtime % NS < 0), (mtime % NS + NS) % NS };
+	}
 	fill(w, m, h->set, &h->writer, place->parent, place->name);
 }
 
@@ -174,6 +182,7 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 {
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
+	atomic_store(&h->mtime, HANDLE_NO_TIME);
 	inodes_hatch(m->inodes, h->inode, save->saved_ino);
 	if (save->saved_ino)
 		h->ino = save->saved_ino;
@@ -348,6 +357,11 @@ static int take_bytes(struct mount *m, const struct store_attr *from, const stru
 	return err;
 }
 
+static bool earlier(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
 static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
 			  struct ticket_set *set, uint64_t parent, const char *name)
 {
@@ -369,6 +383,11 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		};
 		if (!from->size)
 			save->flags |= STORE_SAVE_EMPTY;
+		/* A write sets both times; mtime is the older one when it was set by itself. */
+		if (earlier(from->mtime, from->ctime)) {
+			save->flags |= STORE_SAVE_MTIME;
+			save->mtime = from->mtime;
+		}
 		if (renamed_by(m->renamed, parent, name, who))
 			save->flags |= STORE_SAVE_LINEAGE;
 		fill(&w, m, set, who, parent, name);
@@ -405,8 +424,8 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
 		return -ENOSYS;
 	set = temps_take(m->temps, from.ino, &fresh);
-	/* An established session keeps its own history when it is renamed. */
-	if (from.kind == STORE_DOCUMENT && (!fresh || !exists)) {
+	/* An established session keeps its own history when it is renamed; but over another it is a version of that one, whose log goes on (P9). */
+	if (from.kind == STORE_DOCUMENT && (!exists || (!fresh && to.kind != STORE_DOCUMENT))) {
 		ticket_set_free(set);
 		return -ENOSYS;
 	}

@@ -211,6 +211,7 @@ struct store_base {
 #define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message to what is there (historyctl append) */
 #define STORE_SAVE_EDIT 32u	/* merge-rules 15 with -o merge=edit */
 #define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
+#define STORE_SAVE_MTIME 256u	/* `mtime` was set on the file: it has that afterwards, unless others' changes were merged in */
 #define STORE_SAVE_EVENTS 64u	/* the writer runs an event loop: rule 15's ambiguity can arise */
 
 #define STORE_SAVED_MERGED 1u	/* others had committed in between */
