@@ -1,7 +1,8 @@
 /*
  * An open file handle.
  *
- * Reading: a handle's version is fixed when reading starts, and anew when offset 0 is read again after the end was reached.
+ * Reading: a handle's version is fixed when reading starts, and anew when offset 0 is read again after all was read from beginning to end.
+ * Pages of a mapping are read whenever the kernel has dropped them, so they begin anew only if the process was told another version since.
  *
  * Writing a document:
  *
@@ -43,7 +44,8 @@ struct handle {
 	bool saving;			/* the draft is with the store: it must not change */
 	struct store_view *view;	/* what is being read */
 	bool raw;			/* it is no document yet: bytes are read as they are */
-	bool ended;			/* the end was reached */
+	bool ended;			/* it was read from the beginning to the end */
+	uint64_t sequel;		/* how far it was read from the beginning on, piece after piece */
 	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
 	bool has_draft, dirty;
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
@@ -105,7 +107,8 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
 
 /* read.c: replies to a read. */
-void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset);
+/* `mapped`: the kernel wants pages of a mapping. */
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool mapped);
 /* Fixes what the handle reads, if that is not fixed yet. `size`: of the read at hand. Needs the lock. */
 int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size);
 

@@ -226,7 +226,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	int err;
 
 	if (h->kind == HANDLE_DOCUMENT) {
-		read_reply(req, h, size, offset);
+		/* read(2) tells whose it is, for the sake of locks; the page cache does not. */
+		read_reply(req, h, size, offset, !fi->lock_owner);
 		return;
 	}
 	buf = malloc(size);

@@ -49,6 +49,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 		}
 	}
 	h->view = v;
+	h->ended = false;
+	h->sequel = 0;
 	atomic_store(&h->unread, false);
 	atomic_store(&h->view_size, v ? store_view_size(v) : HANDLE_NONE);
 	inodes_place(m->inodes, h->inode, &place);
@@ -92,13 +94,45 @@ static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t o
 	free(buf);
 }
 
-static void read_ended(struct handle *h)
+/* Needs the lock. */
+static bool begins_anew(struct mount *m, struct handle *h, const struct process *who, uint64_t offset, bool mapped)
 {
-	h->ended = true;
-	atomic_store(&h->view_size, HANDLE_NONE);
+	uint64_t told;
+
+	if (offset || !h->ended)
+		return false;
+	told = mapped && h->view ? shown_version(m->shown, who, h->ino, 0, h->opened) : 0;
+	return !mapped || (told && told != store_view_version(h->view));
 }
 
-void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
+/* Needs the lock. */
+static void note_progress(struct handle *h, size_t size, uint64_t offset)
+{
+	if (offset == h->sequel)
+		h->sequel = offset + size;
+	if (h->sequel >= store_view_size(h->view)) {
+		h->ended = true;
+		atomic_store(&h->view_size, HANDLE_NONE);
+	}
+}
+
+/* Whole pages: a short reply would make the kernel take its end for the file's, also where another handle's version is longer. */
+static void reply_pages(fuse_req_t req, struct store_view *v, size_t size, uint64_t offset)
+{
+	char *buf = calloc(1, size ? size : 1);
+	size_t got;
+	int err = buf ? 0 : -ENOMEM;
+
+	if (!err && offset < store_view_size(v))
+		err = store_view_read(v, offset, buf, size, &got);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_buf(req, buf, size);
+	free(buf);
+}
+
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool mapped)
 {
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
@@ -110,10 +144,10 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 		reply_copy(req, h, size, offset, true);
 		return;
 	}
-	if (offset == 0 && h->ended) {
+	if (begins_anew(m, h, &who, offset, mapped)) {
 		store_view_unref(h->view);
 		h->view = NULL;
-		h->raw = h->ended = false;
+		h->raw = false;
 		h->opened = shown_now(m->shown);
 	}
 	err = read_begin(m, h, &who, size);
@@ -127,10 +161,11 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 		return;
 	}
 	v = store_view_ref(h->view);
-	if (offset + size >= store_view_size(v))
-		read_ended(h);
+	note_progress(h, size, offset);
 	handle_unlock(h);
-	if (offset >= store_view_size(v))
+	if (mapped)
+		reply_pages(req, v, size, offset);
+	else if (offset >= store_view_size(v))
 		fuse_reply_buf(req, NULL, 0);
 	else if ((err = store_view_send(v, offset, size, send_pieces, req)))
 		fuse_reply_err(req, -err);
