@@ -172,6 +172,8 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	/* Its look-up did not count, but what others make meanwhile it did not know. */
 	if (renamed_by(m->renamed, parent, name, who))
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
+	else if (fresh)
+		tickets_created(m->tickets, who, parent, name);
 	return open_file(m, who, a, fi->flags, fresh, inode, ret);
 }
 
