@@ -363,7 +363,7 @@ static bool earlier(struct timespec a, struct timespec b)
 }
 
 static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
-			  struct ticket_set *set, uint64_t parent, const char *name)
+			  bool keep, struct ticket_set *set, uint64_t parent, const char *name)
 {
 	struct draft d = { 0 };
 	struct work w = { .rename = true };
@@ -379,7 +379,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		*save = (struct store_save){
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
 			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
-			.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
+			.from_parent = from->parent, .from_name = from->name,
+			.from_keep = inodes_is_open(m->inodes, from->ino) || keep,
 		};
 		if (!from->size)
 			save->flags |= STORE_SAVE_EMPTY;
@@ -409,7 +410,7 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 {
 	struct store_attr from, to;
 	struct ticket_set *set;
-	bool exists, fresh;
+	bool exists, fresh, keep;
 	int err;
 
 	if (!store_is_document_name(new_name))
@@ -429,7 +430,9 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 		ticket_set_free(set);
 		return -ENOSYS;
 	}
-	err = rename_as_save(m, who, &from, exists ? &to : NULL, set, new_parent, new_name);
+	/* What has a log of its own keeps that, but for temp files of a writer that saves twice before it renames. */
+	keep = from.kind == STORE_DOCUMENT && from.version > 1 && !(fresh && same_process(ticket_set_process(set), who));
+	err = rename_as_save(m, who, &from, exists ? &to : NULL, keep, set, new_parent, new_name);
 	ticket_set_free(set);
 	/* What is no document may take a name that no document has. */
 	if (err == -EINVAL && !(exists && to.kind == STORE_DOCUMENT))
