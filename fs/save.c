@@ -111,8 +111,10 @@ static int take_bases(struct store_save *save)
 /* Tells who keeps account of what was seen and saved. */
 static void note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
-	if (set)
+	if (set) {
 		tickets_saved(m->tickets, set, parent, name, save);
+		shown_tell(m->shown, ticket_set_process(set), save->saved_ino, 0, 0);
+	}
 	if (save->saved_ino && save->version != save->previous)
 		epoch_saved(m->epoch, save->saved_ino, save->previous);
 }

@@ -100,7 +100,8 @@ static int fit(const struct told *t, const struct process *who, uint64_t size, u
 uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino, uint64_t size, uint64_t since)
 {
 	const struct told *best = NULL;
-	const struct slot *slot;
+	struct told *newest = NULL;
+	struct slot *slot;
 	uint64_t version = 0;
 
 	if (!who->known)
@@ -108,14 +109,21 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 	pthread_mutex_lock(&s->lock);
 	slot = slot_of(s, who, ino);
 	for (unsigned i = 0; is_of(slot, who, ino) && i < DEPTH; i++) {
-		const struct told *t = &slot->told[i];
+		struct told *t = &slot->told[i];
 		int this = fit(t, who, size, since), that = best ? fit(best, who, size, since) : 0;
 
 		if (this > that || (this && this == that && t->at > best->at))
 			best = t;
+		if (!newest || t->at > newest->at)
+			newest = t;
 	}
-	if (best)
+	if (best) {
 		version = best->version;
+	} else if (newest && newest->tid == who->tid && newest->size == size) {
+		/* stat, open, read of just that size. Once: a buffer may have that size by chance. */
+		version = newest->version;
+		newest->version = 0;
+	}
 	pthread_mutex_unlock(&s->lock);
 	return version;
 }
