@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from session import at_version, contents, control, document, log, messages, session
 from tally import text
@@ -40,6 +41,7 @@ class Python(Lines):
 		os.close(into)
 		os.close(out)
 		self.to, self.answers = open(to, "w", encoding="utf-8"), open(answers, encoding="utf-8")
+		time.sleep(0.03)	# processes start at ticks of 10 ms: what this one reads in the same tick would seem to be inherited
 		return self
 
 	def wait(self):
