@@ -18,6 +18,7 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	atomic_init(&h->draft_size, HANDLE_NONE);
 	atomic_init(&h->pending, 0);
 	atomic_init(&h->view_size, HANDLE_NONE);
+	atomic_init(&h->mtime, HANDLE_NO_TIME);
 	atomic_init(&h->unread, kind == HANDLE_DOCUMENT && !handle_writes(h));
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->idle, NULL);
@@ -169,5 +170,26 @@ void handle_changed(struct handle *h, const struct process *who)
 	h->dirty = true;
 	h->refused = 0;
 	h->writer = *who;
+	atomic_store(&h->mtime, HANDLE_NO_TIME);
 	atomic_store(&h->draft_size, draft_size(&h->draft));
+}
+
+struct timing {
+	const struct process *who;
+	int64_t mtime;
+};
+
+static void visit_timed(struct handle *h, void *arg)
+{
+	struct timing *t = arg;
+
+	if (handle_writes(h) && atomic_load(&h->draft_size) != HANDLE_NONE && h->opener.tgid == t->who->tgid && h->opener.start == t->who->start)
+		atomic_store(&h->mtime, t->mtime);
+}
+
+void handle_timed(struct mount *m, uint64_t ino, const struct process *who, struct timespec mtime)
+{
+	struct timing t = { who, (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec };
+
+	inodes_visit(m->inodes, ino, visit_timed, &t);
 }

@@ -1,7 +1,8 @@
 /*
  * An open file handle.
  *
- * Reading: a handle's version is fixed when reading starts, and anew when offset 0 is read again after the end was reached.
+ * Reading: a handle's version is fixed when reading starts, and anew when offset 0 is read again after all was read from beginning to end.
+ * Pages of a mapping are read whenever the kernel has dropped them, so they begin anew only if the process was told another version since.
  *
  * Writing a document:
  *
@@ -23,6 +24,7 @@
 enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
 
 #define HANDLE_NONE UINT64_MAX
+#define HANDLE_NO_TIME INT64_MIN
 
 struct handle {
 	enum handle_kind kind;
@@ -36,6 +38,7 @@ struct handle {
 	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
 	_Atomic uint64_t pending;	/* bytes of a line that has begun */
 	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
+	_Atomic int64_t mtime;		/* that utimensat gave to the draft; HANDLE_NO_TIME: none since it was last written */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
@@ -46,8 +49,9 @@ struct handle {
 	bool saving;			/* the draft is with the store: it must not change */
 	struct store_view *view;	/* what is being read */
 	bool raw;			/* it is no document yet: bytes are read as they are */
-	bool ended;			/* the end was reached */
+	bool ended;			/* it was read from the beginning to the end */
 	bool told_end;			/* the reader was told so, by zero bytes */
+	uint64_t sequel;		/* how far it was read from the beginning on, piece after piece */
 	uint64_t opened;		/* sizes told since then count for what is read (shown.h) */
 	bool has_draft, dirty;
 	bool appended;			/* the draft holds nothing but what goes to the end of the lines */
@@ -77,6 +81,9 @@ static inline struct handle *handle_of(struct fuse_file_info *fi)
 int handle_draft(struct mount *m, struct handle *h, bool truncate);
 /* The draft has changed by a write of this process. Needs the lock. */
 void handle_changed(struct handle *h, const struct process *who);
+
+/* The process set the file's mtime: what it has not saved yet is to have it too. */
+void handle_timed(struct mount *m, uint64_t ino, const struct process *who, struct timespec mtime);
 
 /* Takes the lock when no save is under way. */
 void handle_lock(struct handle *h);
@@ -115,7 +122,8 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
 
 /* read.c: replies to a read. */
-void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset);
+/* `mapped`: the kernel wants pages of a mapping. */
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool mapped);
 /* Fixes what the handle reads, if that is not fixed yet. `size`: of the read at hand. Needs the lock. */
 int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size);
 

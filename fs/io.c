@@ -185,6 +185,11 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
+	/* Its look-up did not count, but what others make meanwhile it did not know. */
+	if (renamed_by(m->renamed, parent, name, who))
+		tickets_shown(m->tickets, who, parent, name, 0, 0);
+	else if (*ret_fresh)
+		tickets_created(m->tickets, who, parent, name);
 	return open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
 }
 
@@ -242,7 +247,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	int err;
 
 	if (h->kind == HANDLE_DOCUMENT) {
-		read_reply(req, h, size, offset);
+		/* read(2) tells whose it is, for the sake of locks; the page cache does not. */
+		read_reply(req, h, size, offset, !fi->lock_owner);
 		return;
 	}
 	buf = malloc(size);

@@ -51,10 +51,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		} else {
 			struct process who = caller(req);
 
-			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
+			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). Who has just renamed it away learns nothing. */
 			if (store_former(m->store, parent, name, &ino, &version))
 				ino = version = 0;
-			tickets_shown(m->tickets, &who, parent, name, ino, version);
+			if (!renamed_by(m->renamed, parent, name, &who))
+				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}
 	if (err)
@@ -115,9 +116,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	if (valid & FUSE_SET_ATTR_MTIME_NOW)
 		set.mtime = now();
 	if (!err && mask) {
-		err = store_setattr(m->store, ino, &set, mask, NULL);
-		if (err == -ENOENT && inodes_set_embryo(m->inodes, ino, &set, mask))
-			err = 0;
+		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
+		if (!inodes_set_embryo(m->inodes, ino, &set, mask))
+			err = store_setattr(m->store, ino, &set, mask, NULL);
+		if (!err && (mask & STORE_SET_MTIME))
+			handle_timed(m, ino, &who, set.mtime);
 	}
 	if (!err)
 		err = attr_for(m, &who, ino, &a);

@@ -39,7 +39,7 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 		return err;
 	if (v) {
 		version = shown_version(m->shown, who, h->ino, size, h->opened);
-		if (version && version != store_view_version(v) && !shown_locked(who, h->ino)) {
+		if (version && version != store_view_version(v) && !shown_locked(who)) {
 			struct store_view *told;
 
 			if (!store_view_open(m->store, h->ino, version, &told)) {
@@ -49,6 +49,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 		}
 	}
 	h->view = v;
+	h->ended = false;
+	h->sequel = 0;
 	atomic_store(&h->unread, false);
 	atomic_store(&h->view_size, v ? store_view_size(v) : HANDLE_NONE);
 	inodes_place(m->inodes, h->inode, &place);
@@ -57,8 +59,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	/* It was opened by the name it had, perhaps, and will be saved by that. */
 	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
 		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
-	/* A handle that is read before it is written is based on that read. */
-	if (handle_writes(h) && !h->has_draft) {
+	/* A handle that is read before it is written, or written again, is based on that read. */
+	if (handle_writes(h) && !h->dirty && !h->created) {
 		struct ticket_set *set;
 
 		err = tickets_freeze(m->tickets, who, &set);
@@ -66,6 +68,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 			return err;
 		ticket_set_free(h->set);
 		h->set = set;
+		draft_release(&h->draft);
+		h->has_draft = false;
 	}
 	return 0;
 }
@@ -90,10 +94,15 @@ static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t o
 	free(buf);
 }
 
-static void read_ended(struct handle *h)
+/* Needs the lock. */
+static bool begins_anew(struct mount *m, struct handle *h, const struct process *who, uint64_t offset, bool mapped)
 {
-	h->ended = true;
-	atomic_store(&h->view_size, HANDLE_NONE);
+	uint64_t told;
+
+	if (offset || !h->ended)
+		return false;
+	told = mapped && h->view ? shown_version(m->shown, who, h->ino, 0, h->opened) : 0;
+	return !mapped || (told && told != store_view_version(h->view));
 }
 
 /* Who was told that the lines had ended, and reads on, waits for more (tail -f). */
@@ -102,11 +111,39 @@ static bool follows(const struct handle *h, uint64_t offset)
 	return h->told_end && h->view && store_view_lines(h->view) && offset >= store_view_size(h->view);
 }
 
-void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
+/* Needs the lock. */
+static void note_progress(struct handle *h, size_t size, uint64_t offset)
+{
+	if (offset == h->sequel)
+		h->sequel = offset + size;
+	if (h->sequel >= store_view_size(h->view)) {
+		h->ended = true;
+		atomic_store(&h->view_size, HANDLE_NONE);
+	}
+}
+
+/* Whole pages: a short reply would make the kernel take its end for the file's, also where another handle's version is longer. */
+static void reply_pages(fuse_req_t req, struct store_view *v, size_t size, uint64_t offset)
+{
+	char *buf = calloc(1, size ? size : 1);
+	size_t got;
+	int err = buf ? 0 : -ENOMEM;
+
+	if (!err && offset < store_view_size(v))
+		err = store_view_read(v, offset, buf, size, &got);
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_buf(req, buf, size);
+	free(buf);
+}
+
+void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool mapped)
 {
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	struct store_view *v;
+	bool follow;
 	int err;
 
 	handle_lock(h);
@@ -119,10 +156,11 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 		reply_copy(req, h, size, offset, true);
 		return;
 	}
-	if (h->ended && (offset == 0 || follows(h, offset))) {
+	follow = h->ended && follows(h, offset);
+	if (follow || begins_anew(m, h, &who, offset, mapped)) {
 		store_view_unref(h->view);
 		h->view = NULL;
-		h->raw = h->ended = h->told_end = false;
+		h->raw = h->told_end = false;
 		h->opened = shown_now(m->shown);
 	}
 	err = read_begin(m, h, &who, size);
@@ -136,11 +174,14 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset)
 		return;
 	}
 	v = store_view_ref(h->view);
-	if (offset + size >= store_view_size(v))
-		read_ended(h);
+	if (follow)
+		h->sequel = offset;
+	note_progress(h, size, offset);
 	h->told_end |= offset >= store_view_size(v);
 	handle_unlock(h);
-	if (offset >= store_view_size(v))
+	if (mapped)
+		reply_pages(req, v, size, offset);
+	else if (offset >= store_view_size(v))
 		fuse_reply_buf(req, NULL, 0);
 	else if ((err = store_view_send(v, offset, size, send_pieces, req)))
 		fuse_reply_err(req, -err);

@@ -7,6 +7,8 @@
 #include "log.h"
 #include "save.h"
 
+#define NS 1000000000
+
 /* ---- Refused documents (P5) ----------------------------------------------------------------------------------- */
 
 static void name_process(pid_t pid, char name[32])
@@ -97,8 +99,10 @@ static int take_bases(struct store_save *save)
 /* Tells who keeps account of what was seen and saved. */
 static void note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
-	if (set)
+	if (set) {
 		tickets_saved(m->tickets, set, parent, name, save);
+		shown_tell(m->shown, ticket_set_process(set), save->saved_ino, 0, 0);
+	}
 	if (save->saved_ino && save->version != save->previous)
 		epoch_saved(m->epoch, save->saved_ino, save->previous);
 }
@@ -134,6 +138,7 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	struct store_save *save = &w->save;
 	struct place *place = &w->place;
 	struct store_attr a;
+	int64_t mtime;
 
 	inodes_place(m->inodes, h->inode, place);
 	*save = (struct store_save){
@@ -147,6 +152,11 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	}
 	if (!draft_size(&h->draft))
 		save->flags |= STORE_SAVE_EMPTY;
+	mtime = atomic_load(&h->mtime);
+	if (mtime != HANDLE_NO_TIME) {
+		save->flags |= STORE_SAVE_MTIME;
+		save->mtime = (struct timespec){ mtime / NS - (mtime % NS < 0), (mtime % NS + NS) % NS };
+	}
 	fill(w, m, h->set, &h->writer, place->parent, place->name);
 }
 
@@ -159,6 +169,7 @@ void save_done(struct mount *m, struct handle *h, const struct place *place, con
 {
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
+	atomic_store(&h->mtime, HANDLE_NO_TIME);
 	inodes_hatch(m->inodes, h->inode, save->saved_ino);
 	if (save->saved_ino)
 		h->ino = save->saved_ino;
@@ -352,8 +363,13 @@ static int take_bytes(struct mount *m, const struct store_attr *from, const stru
 	return err;
 }
 
+static bool earlier(struct timespec a, struct timespec b)
+{
+	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
 static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
-			  struct ticket_set *set, uint64_t parent, const char *name)
+			  bool keep, struct ticket_set *set, uint64_t parent, const char *name)
 {
 	struct draft d = { 0 };
 	struct work w = { .rename = true };
@@ -369,10 +385,16 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		*save = (struct store_save){
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
 			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
-			.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
+			.from_parent = from->parent, .from_name = from->name,
+			.from_keep = inodes_is_open(m->inodes, from->ino) || keep,
 		};
 		if (!from->size)
 			save->flags |= STORE_SAVE_EMPTY;
+		/* A write sets both times; mtime is the older one when it was set by itself. */
+		if (earlier(from->mtime, from->ctime)) {
+			save->flags |= STORE_SAVE_MTIME;
+			save->mtime = from->mtime;
+		}
 		if (renamed_by(m->renamed, parent, name, who))
 			save->flags |= STORE_SAVE_LINEAGE;
 		fill(&w, m, set, who, parent, name);
@@ -394,7 +416,7 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 {
 	struct store_attr from, to;
 	struct ticket_set *set;
-	bool exists, fresh;
+	bool exists, fresh, keep;
 	int err;
 
 	if (!store_is_document_name(new_name))
@@ -409,12 +431,18 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
 		return -ENOSYS;
 	set = temps_take(m->temps, from.ino, &fresh);
-	/* An established session keeps its own history when it is renamed, and a new one when it stays of its kind. */
-	if (from.kind == STORE_DOCUMENT && (!fresh || (!exists && from.lines == store_is_lines_name(new_name)))) {
+	/*
+	 * An established session keeps its own history when it is renamed, and a new one when it stays of its kind; but over another it is a
+	 * version of that one, whose log goes on (P9).
+	 */
+	if (from.kind == STORE_DOCUMENT && ((!exists && (!fresh || from.lines == store_is_lines_name(new_name))) ||
+					    (exists && !fresh && to.kind != STORE_DOCUMENT))) {
 		ticket_set_free(set);
 		return -ENOSYS;
 	}
-	err = rename_as_save(m, who, &from, exists ? &to : NULL, set, new_parent, new_name);
+	/* What has a log of its own keeps that, but for temp files of a writer that saves twice before it renames. */
+	keep = from.kind == STORE_DOCUMENT && from.version > 1 && !(fresh && same_process(ticket_set_process(set), who));
+	err = rename_as_save(m, who, &from, exists ? &to : NULL, keep, set, new_parent, new_name);
 	ticket_set_free(set);
 	/* What is no document may take a name that no document has. */
 	if ((err == -EINVAL || (err == -EFBIG && store_is_lines_name(new_name))) && !(exists && to.kind == STORE_DOCUMENT))

@@ -1,13 +1,17 @@
 #include "shown.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define SLOTS 1024		/* a power of two */
-#define DEPTH 8			/* what one process was told of one file by its threads */
+#define SLOTS 512		/* a power of two */
+#define DEPTH 32		/* what one process was told of one file by its threads */
+#define OF_THREAD 4		/* of these, what one thread was told, so that a thread that waits meanwhile is not driven out */
 #define NODE_BUFFER 524288	/* what fs.promises.readFile reads at a time */
 
 struct told {
@@ -18,7 +22,6 @@ struct told {
 struct slot {
 	pid_t tgid;
 	uint64_t start, ino;
-	unsigned next;
 	struct told told[DEPTH];
 };
 
@@ -70,9 +73,25 @@ static bool is_of(const struct slot *slot, const struct process *who, uint64_t i
 	return slot->tgid == who->tgid && slot->start == who->start && slot->ino == ino;
 }
 
+static struct told *oldest(struct slot *slot, pid_t tid)
+{
+	struct told *found = NULL, *t;
+	unsigned count = 0;
+
+	for (t = slot->told; t < slot->told + DEPTH; t++) {
+		if (tid && t->tid != tid)
+			continue;
+		count++;
+		if (!found || t->at < found->at)
+			found = t;
+	}
+	return !tid || count >= OF_THREAD ? found : NULL;
+}
+
 void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64_t version, uint64_t size)
 {
 	struct slot *slot;
+	struct told *t;
 
 	if (!who->known)
 		return;
@@ -80,7 +99,8 @@ void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64
 	slot = slot_of(s, who, ino);
 	if (!is_of(slot, who, ino))
 		*slot = (struct slot){ .tgid = who->tgid, .start = who->start, .ino = ino };
-	slot->told[slot->next++ % DEPTH] = (struct told){ who->tid, version, size, ++s->now };
+	t = oldest(slot, who->tid);
+	*(t ? t : oldest(slot, 0)) = (struct told){ who->tid, version, size, ++s->now };
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -97,7 +117,8 @@ static int fit(const struct told *t, const struct process *who, uint64_t size, u
 uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino, uint64_t size, uint64_t since)
 {
 	const struct told *best = NULL;
-	const struct slot *slot;
+	struct told *newest = NULL;
+	struct slot *slot;
 	uint64_t version = 0;
 
 	if (!who->known)
@@ -105,36 +126,74 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 	pthread_mutex_lock(&s->lock);
 	slot = slot_of(s, who, ino);
 	for (unsigned i = 0; is_of(slot, who, ino) && i < DEPTH; i++) {
-		const struct told *t = &slot->told[i];
+		struct told *t = &slot->told[i];
 		int this = fit(t, who, size, since), that = best ? fit(best, who, size, since) : 0;
 
 		if (this > that || (this && this == that && t->at > best->at))
 			best = t;
+		if (!newest || t->at > newest->at)
+			newest = t;
 	}
-	if (best)
+	if (best) {
 		version = best->version;
+	} else if (newest && newest->tid == who->tid && newest->size == size) {
+		/* stat, open, read of just that size. Once: a buffer may have that size by chance. */
+		version = newest->version;
+		newest->version = 0;
+	}
 	pthread_mutex_unlock(&s->lock);
 	return version;
 }
 
-bool shown_locked(const struct process *who, uint64_t ino)
+/* A line of /proc/locks, or of a descriptor's information. False: it only waits for its lock. */
+static bool parse_lock(const char *line, long *ret_pid)
+{
+	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld", ret_pid) == 1;
+}
+
+/* Whether one of the process's descriptors holds a lock. True when that is not told. */
+static bool holds(pid_t tgid)
+{
+	char path[64], line[256];
+	bool locked = false;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)tgid);
+	dir = opendir(path);
+	if (!dir)
+		return true;
+	while (!locked && (e = readdir(dir))) {
+		int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC);
+		FILE *f = fd < 0 || *e->d_name == '.' ? NULL : fdopen(fd, "r");
+		long pid;
+
+		if (!f && fd >= 0)
+			close(fd);
+		while (f && !locked && fgets(line, sizeof(line), f))
+			locked = strncmp(line, "lock:", 5) == 0 && parse_lock(line + 5, &pid);
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return locked;
+}
+
+bool shown_locked(const struct process *who)
 {
 	FILE *f = fopen("/proc/locks", "re");
-	bool locked = false;
+	bool locked = false, untold = false;
 	char line[256];
+	long pid;
 
 	if (!f)
 		return false;
 	while (!locked && fgets(line, sizeof(line), f)) {
-		unsigned long long inode;
-		unsigned major, minor;
-		long pid;
-
-		if (strstr(line, "->"))
-			continue;	/* waits for its lock */
-		if (sscanf(line, "%*s %*s %*s %*s %ld %x:%x:%llu", &pid, &major, &minor, &inode) == 4)
-			locked = pid == who->tgid || (pid < 1 && inode == ino);
+		if (!parse_lock(line, &pid))
+			continue;
+		locked = pid == who->tgid;
+		untold |= pid < 1;
 	}
 	fclose(f);
-	return locked;
+	return locked || (untold && holds(who->tgid));
 }

@@ -16,15 +16,17 @@ void shown_free(struct shown *s);	/* NULL is fine */
 /* A point in time, to compare what was told with. */
 uint64_t shown_now(struct shown *s);
 
+/* `version` 0: the process has saved the file, what it was told before is out of date. */
 void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64_t version, uint64_t size);
 
 /*
  * The version that a first read of `size` bytes is meant for, of those told since `since`: the newest whose size it asks for, else the newest told
- * to the thread, else to the process. 0: none.
+ * to the thread, else to the process; without any of these, what the process was told last, if that was this thread, of a
+ * version of just `size` bytes: it asked before it opened. 0: none.
  */
 uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino, uint64_t size, uint64_t since);
 
-/* Whether the process holds a file lock (/proc/locks), or somebody one on this inode whose owner is not told. */
-bool shown_locked(const struct process *who, uint64_t ino);
+/* Whether the process holds a file lock: by /proc/locks, and, for OFD locks, whose owner that does not tell, by its descriptors. */
+bool shown_locked(const struct process *who);
 
 #endif

@@ -65,6 +65,19 @@ void tickets_free(struct tickets *t)
 	free(t);
 }
 
+/* The thread's newest unused ticket. */
+static struct entry *newest_of(struct record *r, pid_t thread)
+{
+	struct entry *e = NULL;
+
+	for (size_t i = 0; i < r->count; i++) {
+		struct entry *x = &r->entries[i];
+		if (!x->ended && !x->written && x->thread == thread && (!e || x->first > e->first))
+			e = x;
+	}
+	return e;
+}
+
 static int show(struct seen *s, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version)
 {
 	struct client *c = client_get(s, who);
@@ -73,11 +86,7 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 
 	if (!r)
 		return -ENOMEM;
-	for (size_t i = 0; i < r->count; i++) {
-		struct entry *x = &r->entries[i];
-		if (!x->ended && !x->written && x->thread == who->tid && (!e || x->first > e->first))
-			e = x;
-	}
+	e = newest_of(r, who->tid);
 	if (e && e->ino == ino && e->version == version) {
 		e->last = s->now;
 		e->count += e->count < SEEN_COUNT_MAX;
@@ -97,6 +106,29 @@ void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent
 		r = show(&t->seen, who, parent, name, ino, version);
 		seen_unlock(&t->seen);
 	}
+}
+
+void tickets_created(struct tickets *t, const struct process *who, uint64_t parent, const char *name)
+{
+	struct seen *s = &t->seen;
+	struct client *c;
+	struct record *r;
+	struct entry *e;
+
+	seen_lock(s);
+	c = client_find(s, who);
+	r = c ? record_find(s, c, parent, name) : NULL;
+	e = r ? newest_of(r, who->tid) : NULL;
+	if (e && e->count > 1) {
+		e->count--;
+	} else if (e) {
+		for (size_t i = 0; i < r->count && !e->ended; i++) {
+			const struct entry *x = &r->entries[i];
+			if (x != e && !x->ended && !x->written && x->ino == e->ino && x->version == e->version)
+				e->ended = s->now;
+		}
+	}
+	seen_unlock(s);
 }
 
 /* A set is frozen now: what has an earlier stamp is older. Sets of a process stay in that order. */

@@ -35,6 +35,12 @@ void tickets_free(struct tickets *t);
 void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
 
 /*
+ * `who` makes the file that its look-up of a moment ago did not find: the kernel looks up before it creates, so that look-up is no
+ * ticket of its own beside an earlier one.
+ */
+void tickets_created(struct tickets *t, const struct process *who, uint64_t parent, const char *name);
+
+/*
  * Rule 3: freezes the candidates of a save, when its handle is opened for writing (or when a temp file is opened that may be
  * renamed later: freeze at open, resolve against the final name with tickets_bases). The set belongs to the caller. -ENOMEM.
  * A handle that is itself read from before it is written (O_RDWR, flock, read, truncate, write) is based on that

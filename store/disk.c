@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "db_file.h"
+#include "db_tail.h"
 #include "mem.h"
 
 #define POOL_SIZE 16
@@ -64,53 +65,62 @@ static MDB_cursor *mdb_cursor(struct disk_cursor *c)
 
 /* ---- The environment ------------------------------------------------------------------------------------------ */
 
+/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
+static int check_size(MDB_env *env)
+{
+	MDB_txn *txn;
+	int fd, err;
+
+	do {
+		err = translate(mdb_env_get_fd(env, &fd));
+		if (!err)
+			err = translate(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+		if (err)
+			return err;
+		err = db_tail_check(fd, mdb_txn_id(txn));
+		mdb_txn_abort(txn);
+	} while (err == -EAGAIN);
+	return err;
+}
+
+static int dbi_open(MDB_env *env, MDB_dbi *ret)
+{
+	MDB_txn *txn;
+	int err = translate(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+
+	if (err)
+		return err;
+	err = translate(mdb_dbi_open(txn, NULL, 0, ret));
+	if (!err)
+		return translate(mdb_txn_commit(txn));
+	mdb_txn_abort(txn);
+	return err;
+}
+
 static int env_open(struct disk *d)
 {
 	MDB_env *env = NULL;
-	MDB_txn *txn;
-	MDB_envinfo info;
-	MDB_stat stat;
-	int rc;
+	int dead, err = d->read_only ? 0 : db_file_reserve(d->dir);
 
-	if (!d->read_only) {
-		int err = db_file_reserve(d->dir);
-
-		if (err)
-			return err;
+	if (!err)
+		err = translate(mdb_env_create(&env));
+	if (!err)
+		err = translate(mdb_env_set_mapsize(env, d->map_size));
+	if (!err)
+		err = translate(mdb_env_set_maxreaders(env, 510));
+	if (!err)
+		err = translate(mdb_env_open(env, d->dir, (d->read_only ? MDB_RDONLY : 0) | MDB_NOTLS | MDB_NORDAHEAD, 0600));
+	if (!err)
+		err = check_size(env);
+	if (!err)
+		err = dbi_open(env, &d->dbi);
+	if (err) {
+		if (env)
+			mdb_env_close(env);
+		return err;
 	}
-	rc = mdb_env_create(&env);
-	if (rc)
-		return translate(rc);
-	rc = mdb_env_set_mapsize(env, d->map_size);
-	if (!rc)
-		rc = mdb_env_set_maxreaders(env, 510);
-	if (!rc)
-		rc = mdb_env_open(env, d->dir, (d->read_only ? MDB_RDONLY : 0) | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-	if (!rc)
-		rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-	if (!rc) {
-		rc = mdb_dbi_open(txn, NULL, 0, &d->dbi);
-		if (rc)
-			mdb_txn_abort(txn);
-		else
-			rc = mdb_txn_commit(txn);
-	}
-	if (rc) {
-		mdb_env_close(env);
-		return translate(rc);
-	}
-	/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
-	mdb_env_info(env, &info);
-	mdb_env_stat(env, &stat);
-	if (db_file_size(d->dir) < (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize) {
-		mdb_env_close(env);
-		return -EUCLEAN;
-	}
-	if (!d->read_only) {
-		int dead;
-
+	if (!d->read_only)
 		mdb_reader_check(env, &dead);
-	}
 	d->env = env;
 	return 0;
 }

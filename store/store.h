@@ -217,11 +217,12 @@ struct store_base {
 #define STORE_SAVE_RAW 8u	/* when it is no JSON and the name is free or not a document, keep it as it is (import, rename) */
 #define STORE_SAVE_APPEND 16u	/* the document is one JSON value: append it as a message, or a line, to what is there (historyctl append) */
 #define STORE_SAVE_EDIT 32u	/* merge-rules 15 with -o merge=edit */
-#define STORE_SAVE_QUEUED 1024u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
-#define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
 #define STORE_SAVE_EVENTS 64u	/* the writer runs an event loop: rule 15's ambiguity can arise */
+#define STORE_SAVE_LINEAGE 128u	/* the writer has just renamed the document of that name away: it comes back (merge-rules 13) */
 #define STORE_SAVE_LINES 256u	/* the document goes to the end of a file of lines; see below */
 #define STORE_SAVE_SOON 512u	/* seen at once, and on disk with what is saved or synced next, in 50 ms at most */
+#define STORE_SAVE_QUEUED 1024u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
+#define STORE_SAVE_MTIME 2048u	/* `mtime` was set on the file: it has that afterwards, unless others' changes were merged in */
 
 #define STORE_SAVED_MERGED 1u	/* others had committed in between */
 #define STORE_SAVED_SAME 2u	/* nothing changed, nothing was committed */

@@ -300,6 +300,12 @@ int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct s
 	struct rec_attr a = t->attr;
 	int err = 0;
 
+	if (t->document && (save->flags & STORE_SAVE_MTIME) && !(save->result & STORE_SAVED_MERGED)) {
+		a.mtime = time_pack(save->mtime);
+		a.mtime_version = save->version;
+		a.ctime = time_now();
+		return attr_put(txn, t->ino, &a, t->name);
+	}
 	if (t->document)
 		return 0;
 	if (t->linked) {

@@ -4,7 +4,7 @@
 
 #include "apply.h"
 
-/* Collects what a version removed, as the items of a document whose bytes are `text`, and where they stood. */
+/* Collects what a version removed, and what it restyled, as the items of a document whose bytes are `text`, and where they stood. */
 static int collect_removed(struct apply *a, uint64_t version, struct merge_edits *e)
 {
 	struct key from = key_dead(a->target.ino, version, 0);
@@ -12,6 +12,7 @@ static int collect_removed(struct apply *a, uint64_t version, struct merge_edits
 	struct db_value key, value;
 	struct rec_message rec;
 	struct db_scan scan;
+	uint64_t stands;
 	size_t room = 0;
 	bool found;
 	int err = db_scan_begin(&scan, a->txn, from.data, from.size, KEY_PREFIX + 8);
@@ -26,17 +27,19 @@ static int collect_removed(struct apply *a, uint64_t version, struct merge_edits
 			break;
 		}
 		memcpy(&rec, value.data, sizeof(rec));
-		if (rec.flags & MESSAGE_RESTYLED)
+		/* Unless it is gone, or has been restyled once more. */
+		stands = view_find(a->current, key_u64(key.data, 17), rec.flags & MESSAGE_RESTYLED ? rec.born : UINT64_MAX, &found);
+		if ((rec.flags & MESSAGE_RESTYLED) && (!found || view_get(a->current, stands)->edition != version))
 			continue;
 		if (job->doc.count == room) {
 			struct doc_item *items = realloc(job->doc.items, (room = room ? room * 2 : 16) * sizeof(*items));
 			struct merge_insert *inserted = realloc(e->inserted, room * sizeof(*inserted));
+			struct merge_keep *kept = realloc(e->kept, room * sizeof(*kept));
 
-			if (items)
-				job->doc.items = items;
-			if (inserted)
-				e->inserted = inserted;
-			if (!items || !inserted) {
+			job->doc.items = items ? items : job->doc.items;
+			e->inserted = inserted ? inserted : e->inserted;
+			e->kept = kept ? kept : e->kept;
+			if (!items || !inserted || !kept) {
 				err = -ENOMEM;
 				break;
 			}
@@ -44,9 +47,13 @@ static int collect_removed(struct apply *a, uint64_t version, struct merge_edits
 		err = buf_add(&job->joined, (const char *)value.data + sizeof(rec), size);
 		if (err)
 			break;
-		e->inserted[e->inserted_count++] = (struct merge_insert){
-			job->doc.count, view_find(a->current, key_u64(key.data, 17), UINT64_MAX, &found), false,
-		};
+		/* Only the first item of a document has no separator before it, and none of these is that. */
+		if (!job->doc.count)
+			job->doc.items[job->doc.count++] = (struct doc_item){ 0 };
+		if (rec.flags & MESSAGE_RESTYLED)
+			e->kept[e->kept_count++] = (struct merge_keep){ job->doc.count, stands };
+		else
+			e->inserted[e->inserted_count++] = (struct merge_insert){ job->doc.count, stands, false };
 		job->doc.items[job->doc.count++] = (struct doc_item){ at, at + rec.lead_size, at + size, rec.hash };
 	}
 	db_scan_end(&scan);
@@ -98,7 +105,7 @@ int apply_undo(struct apply *a)
 	struct store_save *save = a->save;
 	uint64_t version = save->undo_version;
 	struct edit e = { .ino = a->target.ino, .job = a->job, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid,
-			  .flags = STORE_LOG_UNDO };
+			  .flags = STORE_LOG_UNDO, .restyle = true };
 	struct view_frame *before = NULL;
 	unsigned log;
 	int err;

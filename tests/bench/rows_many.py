@@ -1,10 +1,11 @@
-"""Rows 5 to 7 and 14 to 16: many writers at once, and appends through store.h."""
+"""Rows 5 to 7, 14 to 16 and 18: many writers at once, and appends through store.h."""
 import os
 import subprocess
 import threading
+import time
 
 from harness import Figure, Mount, Redis, alternate, column, memory, middle, ratios
-from sessions import document_of, fresh, put
+from sessions import LockedHistoryService, document_of, fresh, put
 
 
 def rate(bench, directory, writers, saves, *how):
@@ -174,4 +175,42 @@ def row_16(bench):
 			results = measure(directory, *how)
 			figures.append(Figure("16", f"8 writers beside 8 readers / alone: {what}", ratios(results), *reach,
 					      beside_per_s=middle(column(results, 0)), alone_per_s=middle(column(results, 1))))
+	return figures
+
+
+def lockers(directory, writers, saves, fsync):
+	"""Seconds that so many processes take which save under a lock; each must find its messages."""
+	service = LockedHistoryService(directory, fsync)
+	before = len(service.get_history("s0"))
+	start = time.perf_counter()
+	children = []
+	for w in range(writers):
+		pid = os.fork()
+		if not pid:
+			status = 1
+			try:
+				for n in range(saves):
+					service.save_message("s0", "user", f"message {n} of writer {w}")
+				status = 0
+			finally:
+				os._exit(status)
+		children.append(pid)
+	failed = [pid for pid in children if os.waitpid(pid, 0)[1]]
+	taken = time.perf_counter() - start
+	if failed or len(service.get_history("s0")) != before + writers * saves:
+		raise RuntimeError("a locker failed, or lost a message")
+	return taken
+
+
+def row_18(bench):
+	"""8 processes that save under flock on a file beside a session of 200 messages: our mount over the plain disk, both durable, and both not (delayed=50)."""
+	saves = 5 if bench.quick else 50
+	figures = []
+	for what, options, fsync in (("durability=commit / disk + fsync", (), True), ("delayed / disk", ("delayed=50",), False)):
+		with Mount(bench, *options) as mount:
+			sides = [lambda d=d, f=f: lockers(fresh(d, 1), 8, saves, f) for d, f in ((mount.point, False), (bench.directory("disk", "plain"), fsync))]
+			alternate(1, *sides)
+			results = alternate(3 if bench.quick else 7, *sides)
+		figures.append(Figure("18", f"8 lockers: {what}", ratios(results), "<=", 1.5, ours_ms=middle(column(results, 0)) * 1e3,
+				      plain_ms=middle(column(results, 1)) * 1e3))
 	return figures

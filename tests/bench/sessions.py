@@ -1,4 +1,5 @@
 """The sessions that are measured, and the legacy application's service in the forms that are compared."""
+import fcntl
 import functools
 import json
 import os
@@ -21,6 +22,25 @@ class FsyncHistoryService(HistoryService):
 			json.dump(history, f, indent=2, ensure_ascii=False)
 			f.flush()
 			os.fsync(f.fileno())
+
+
+class LockedHistoryService(HistoryService):
+	"""The same code in the hands of somebody who locks: flock on a file beside the session."""
+
+	def __init__(self, directory, fsync):
+		super().__init__(directory)
+		self.fsync = fsync
+
+	def save_message(self, session_id, role, content):
+		with open(self._path(session_id) + ".lock", "w", encoding="utf-8") as lock:
+			fcntl.flock(lock, fcntl.LOCK_EX)
+			history = self.get_history(session_id)
+			history.append({"role": role, "content": content})
+			with open(self._path(session_id), "w", encoding="utf-8") as f:
+				json.dump(history, f, indent=2, ensure_ascii=False)
+				if self.fsync:
+					f.flush()
+					os.fsync(f.fileno())
 
 
 class SqliteService:

@@ -2,36 +2,12 @@
 """Writers that are shell commands: pipelines to a temp file and mv, in-place editors, cp, redirections, sponge."""
 import json
 import os
-import shutil
 
+from session import contents, messages, need, shell, start
 from tally import Readers, Tally, mark, marks, text
-from harness import QUICK, Skip, case, cases, command, equal, eventually, forked, main, read, require, together, write
+from harness import QUICK, case, cases, command, equal, eventually, main, read, require, together, write
 
 WRITERS, SAVES = 4, 8 if QUICK else 25
-
-
-def messages(*texts):
-	return [{"role": "user", "content": c} for c in texts]
-
-
-def start(t, *texts, name="s.json"):
-	"""A session that was written by a process which is none of the tests' ancestors: children inherit what their parents have seen (rule 1)."""
-	path = t.path(name)
-	forked(write, path, json.dumps(messages(*texts), indent=2, ensure_ascii=False).encode() + b"\n")	# spelled as jq does
-	return path
-
-
-def contents(path):
-	return [m["content"] for m in json.loads(read(path))]
-
-
-def need(program):
-	if shutil.which(program) is None:
-		raise Skip(f"{program} is not installed")
-
-
-def shell(script, *arguments, status=0):
-	return command("sh", "-c", script, "sh", *arguments, status=status)
 
 
 @cases("one save by {}", [

@@ -558,19 +558,6 @@ def no_other(t):
 	as_user(1234, lambda: fails(errno.EACCES, os.listdir, path))
 
 
-@case("O_TMPFILE is refused, or becomes a file by linkat")
-def tmpfile(t):
-	try:
-		fd = os.open(t.dir, os.O_TMPFILE | os.O_RDWR, 0o644)
-	except OSError as e:
-		require(e.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT), f"O_TMPFILE: {e}")
-		raise Skip("O_TMPFILE is not supported") from None
-	write_all(fd, DOCUMENT)
-	equal(os.pread(fd, 1000, 0), DOCUMENT, "through the handle")
-	os.close(fd)
-	equal(os.listdir(t.dir), [], "names")
-
-
 @case("mmap of files, copy_file_range, sendfile, exec")
 def other_calls(t):
 	path = make(t, "s.json", DOCUMENT)
