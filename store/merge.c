@@ -208,6 +208,15 @@ static bool tells(const struct merge_candidate *c, const struct merge_candidate 
 	return (c->base->flags & STORE_BASE_WRITTEN) || later->diff.added || later->diff.gone || c->diff.added > 1;
 }
 
+/*
+ * Without an event loop a thread saves what it has read itself: one message more is its own, though another thread has said the same
+ * meanwhile. Several that are all in that thread's document are a list that both have in memory.
+ */
+static bool own_message(const struct merge_candidate *c, const struct merge_candidate *document, bool own_thread)
+{
+	return own_thread && !(c->base->flags & STORE_BASE_WRITTEN) && (document->base->flags & STORE_BASE_WRITTEN) && c->diff.added <= 1;
+}
+
 /* `later` asks of the documents that were committed after the save's handle was opened. */
 static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
 		   bool later)
@@ -221,7 +230,9 @@ static bool usable(const struct merge_candidate *list, size_t count, size_t i, c
 	if (!later && equal(c) && c->base->order != newest && count > 1)
 		return false;
 	for (size_t j = 0; j < count; j++) {
-		if (j != i && (!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
+		if (j == i || own_message(c, &list[j], own_thread))
+			continue;
+		if ((!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
 			return false;
 	}
 	return true;
