@@ -163,9 +163,13 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 		const struct merge_candidate *c = &candidates[chosen < 0 ? n : (size_t)chosen];
 
 		save->base = chosen < 0 ? -1 : chosen;
-		save->result |= (chosen < 0 && !p->absent ? STORE_SAVED_BLIND : 0) | (uncertain ? STORE_SAVED_UNCERTAIN : 0) |
-				(knows_all(p, c->base) ? 0 : STORE_SAVED_MERGED);
 		cr_assert_eq(merge_edits(&w, c->view, &c->diff, current, &edits), 0);
+		if (chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
+		    merge_spare(candidates, n, (size_t)chosen, current, &edits))
+			uncertain = true;
+		save->result |= (chosen < 0 && !p->absent ? STORE_SAVED_BLIND : 0) | (uncertain ? STORE_SAVED_UNCERTAIN : 0) |
+				(chosen >= 0 && (save->flags & STORE_SAVE_EVENTS) && merge_doubt(candidates, n, (size_t)chosen) ? STORE_SAVED_DOUBT : 0) |
+				(knows_all(p, c->base) ? 0 : STORE_SAVED_MERGED);
 		changed = apply(p, current, &edits, d, save->tail);
 		merge_edits_release(&edits);
 	}
