@@ -169,7 +169,10 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
-	return open_file(m, who, a, fi->flags, fresh, inode, ret);
+	err = open_file(m, who, a, fi->flags, fresh, inode, ret);
+	if (!err && (*ret)->set)
+		tickets_created(m->tickets, (*ret)->set, who, parent, name);
+	return err;
 }
 
 /* Replies: create, err. */

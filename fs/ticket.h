@@ -44,6 +44,12 @@ int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_s
 void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
 
 /*
+ * The file is being created, or a temp file renamed to a name that is free, by `who`: the kernel has just looked the name up for that. That
+ * ticket belongs to this save: beside the base that it is made from it uses up this one, so that none is left over.
+ */
+void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
+
+/*
  * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
  * freeze, its own last written document of before the freeze, and its own documents committed after the freeze (flag
  * STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
@@ -60,7 +66,7 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 
 /*
  * After a save succeeded (also one that changed nothing), with the bases of the last tickets_bases of this set: the chosen base
- * is used up (rules 4 and 6), and the document as written becomes the process's own last one: with a base that
+ * is used up (rules 4 and 6) unless another may be meant (STORE_SAVED_UNCERTAIN, _DOUBT), and the document as written becomes the process's own last one: with a base that
  * holds all versions up to `save->previous`, or none, it is all up to save->version; with another base, that base's versions
  * and save->version. A save that changed nothing adds no version, and leaves a document committed after its freeze the
  * last one (rule 7). `set` is then ready for the next save through the same handle: frozen anew, now.

@@ -209,6 +209,13 @@ static struct ticket_set *freeze(struct world *w, struct who who)
 	return set;
 }
 
+static void created(struct world *w, struct world_handle *h, struct who who)
+{
+	struct process p = process_of(who);
+
+	tickets_created(w->tickets, h->set, &p, STORE_ROOT, w->name);
+}
+
 struct world_handle *world_open(struct world *w, struct who who, enum world_way way)
 {
 	struct world_handle *h = calloc(1, sizeof(*h));
@@ -221,6 +228,8 @@ struct world_handle *world_open(struct world *w, struct who who, enum world_way 
 		h->ino = look_up(w, who, &version);
 	if (way != WORLD_READ)
 		h->set = freeze(w, who);
+	if (way != WORLD_READ && way != WORLD_TEMP && !h->ino)
+		created(w, h, who);
 	return h;
 }
 
@@ -272,6 +281,8 @@ int world_close(struct world *w, struct world_handle *h, struct who who, struct 
 		*ret = save;
 		return 0;
 	}
+	if (h->way == WORLD_TEMP && !save.ino)
+		created(w, h, who);
 	if (ticket_set_events(h->set))
 		save.flags |= STORE_SAVE_EVENTS;
 	cr_assert_eq(tickets_bases(w->tickets, h->set, STORE_ROOT, w->name, h->way == WORLD_TEMP, &save.bases, &save.base_count), 0);

@@ -8,7 +8,8 @@
  *	a:o1		opens handle 1 for writing
  *	1=10T,9W	handle 1 has exactly these candidates: Thread, Written, Later; 5+7,9 is a base with own versions; 1= has none
  *	1p=10		the same for the rename of a temp file
- *	1:s12/11@10	a save through handle 1 makes version 12 of 11, from the candidate 10; @ is blind; s11/11 changed nothing
+ *	a:k1		the file is made by that, or a temp file renamed: it has just looked the name up
+ *	1:s12/11@10	a save through handle 1 makes version 12 of 11, from the candidate 10; @ is blind; s11/11 changed nothing; ? behind: uncertain
  *	1:c		closes handle 1
  *	a>b a#9 a:x	forks b; is in process group 9; exits
  *	a:u a:m		unlinks; renames f.json to g
@@ -134,9 +135,9 @@ static void save(struct play *p, struct ticket_set *set, const char *name, const
 	size_t n;
 	char from[64] = "", one[1024];
 	unsigned long version, previous;
-	struct store_save s = { .saved_ino = INO, .base = -1 };
+	struct store_save s = { .saved_ino = INO, .base = -1, .result = strchr(what, '?') ? STORE_SAVED_UNCERTAIN : 0 };
 
-	cr_assert_geq(sscanf(what, "%lu/%lu@%60s", &version, &previous, from), 2, "%s", what);
+	cr_assert_geq(sscanf(what, "%lu/%lu@%60[^?]", &version, &previous, from), 2, "%s", what);
 	s.version = version;
 	s.previous = previous;
 	cr_assert_eq(tickets_bases(p->tickets, set, 1, name, true, &bases, &n), 0);
@@ -168,6 +169,9 @@ static void step_process(struct play *p, const char *w, int letter, char *op)
 		cr_assert_eq(tickets_freeze(p->tickets, &who, &p->sets[version]), 0);
 		cr_assert_eq(ticket_set_process(p->sets[version])->tid, who.tid);
 		cr_assert_eq(ticket_set_events(p->sets[version]), letter == '?' || isupper(letter));
+		break;
+	case 'k':
+		tickets_created(p->tickets, p->sets[version], &who, 1, name);
 		break;
 	case 'u':
 		tickets_unlinked(p->tickets, &who, 1, name);
@@ -242,6 +246,13 @@ static const struct script scripts[] = {
 	{ "1: of this name only", "a:r10.g a:o1 1= 1=10T.g" },
 	{ "1: of this process only", "a:r10 b:o1 1=" },
 	{ "1: an id started again is another process", "a:r10 +9s b>a a:o1 1=" },
+	{ "1: the look-up that a file is made with is not left over", "A:n0 A2:n0 A2:o1 A2:k1 1:s1/0@0T A:o2 2=1W" },
+	{ "1: nor one on the same thread", "A:n0 A:n0 A:o1 A:k1 1:s1/0@0T A:o2 2=1W" },
+	{ "1: nor when it is the only one", "A:n0 A:o1 A:k1 1:s1/0@0T A:o2 2=1W" },
+	{ "1: nor that of a rename, after the freeze", "A:n0 A2:o1 A2:n0 A2:k1 1:s1/0@0 A:o2 2=1W" },
+	{ "1: but another coroutine's is", "A:n0 A3:n0 A2:n0 A2:o1 A2:k1 1:s1/0@0T A:o2 2=1W,0T" },
+	{ "1: also on the same thread", "A:n0 A:n0 A:n0 A:o1 A:k1 1:s1/0@0T A:o2 2=1W,0T" },
+	{ "6: what may have been based on another uses up neither", "A:r10 A2:r11 A:o1 1:s12/11@10T? A:o2 2=10+12W,11,10T" },
 	{ "1: shown again it only becomes newer", "A:r10 A:r11 A:r10 A:r10 A:o1 1=10T,11T" },
 	{ "1: a forked child has its parent's tickets", "a:r10 +1t a>b b:o1 1=10 b:r11 b:o1 1=11T" },
 	{ "1: but not those of after the fork", "a:r10 +1t a>b +1t a:r11 b:o1 1=10" },
