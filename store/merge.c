@@ -7,6 +7,7 @@
 #include "diff.h"
 
 #define MOVED_MAX 64	/* messages that are looked for at another place */
+#define MOVED (SIZE_MAX / 2 + 1)	/* flag of an index in `match` and `back`: found at another place */
 
 uint64_t written_hash(const struct written *w, uint64_t i)
 {
@@ -140,13 +141,51 @@ static uint64_t count_removed(const struct merge_candidate *c, const struct stor
 	return removed;
 }
 
+static bool is_there(const struct store_view *current, const struct view_item *item)
+{
+	bool alive;
+
+	view_find(current, item->pos, item->born, &alive);
+	return alive;
+}
+
+/*
+ * Messages that the base has at another place than the document, for where its own insertions stand among messages that have gone is not
+ * known of a base that is put together from several versions. What is there is that message, and stays where it is.
+ */
+static void match_moved(const struct written *w, struct merge_candidate *c, const struct store_view *current)
+{
+	struct merge_diff *d = &c->diff;
+
+	if (!d->gone || d->added > MOVED_MAX)
+		return;
+	for (size_t i = 0; d->added && i < d->written_rest; i++) {
+		uint64_t hash;
+
+		if (d->back[i] != DIFF_NONE)
+			continue;
+		hash = written_hash(w, d->common + i);
+		for (size_t j = 0; j < d->base_rest; j++) {
+			const struct view_item *item = d->match[j] == DIFF_NONE ? view_get(c->view, d->common + j) : NULL;
+
+			if (!item || item->hash != hash || !is_there(current, item))
+				continue;
+			d->match[j] = i | MOVED;
+			d->back[i] = j | MOVED;
+			d->gone--;
+			d->added--;
+			break;
+		}
+	}
+}
+
 /* The base's message that the document's message i is, or NULL. */
 static const struct view_item *explained(const struct merge_candidate *c, uint64_t i)
 {
 	if (i < c->diff.common)
 		return view_get(c->view, i);
 	i = c->diff.back[i - c->diff.common];
-	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + i);
+	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + (i & ~MOVED));
 }
 
 /* Rule 5: the document has messages that came after `c`, and `other` explains them. */
@@ -319,6 +358,8 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 	for (size_t i = 0; i < count; i++) {
 		const struct store_base *b = list[i].base;
 
+		if (!w->outline && list[i].view != current)
+			match_moved(w, &list[i], current);
 		if (!w->outline)
 			list[i].removed = count_removed(&list[i], current);
 		if (is_later(&list[i]))
@@ -459,6 +500,8 @@ int merge_edits(const struct written *w, const struct store_view *base, const st
 
 		if (d->back[i] == DIFF_NONE) {
 			e.inserted[e.inserted_count++] = (struct merge_insert){ index, before, false };
+		} else if (d->back[i] & MOVED) {
+			continue;
 		} else if ((at = in_current(base, d, d->back[i], current)) != DIFF_NONE) {
 			before = at;
 			e.kept[e.kept_count++] = (struct merge_keep){ index, at };

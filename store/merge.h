@@ -51,7 +51,7 @@ struct merge_candidate {
 /*
  * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
  * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` (by outlines it is set already)
- * and `meant` of each candidate, and *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
+ * and `meant` of each candidate, matches in its diff what is there but stands at another place, and sets *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
  */
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
 		 unsigned flags, bool *ret_uncertain);

@@ -155,7 +155,7 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 	cr_assert_lt(n, BASES);
 	for (size_t i = 0; i <= n; i++) {
 		candidates[i].base = i < n ? &save->bases[i] : &now;
-		candidates[i].view = view_of(p, candidates[i].base);
+		candidates[i].view = knows_all(p, candidates[i].base) ? store_view_ref(current) : view_of(p, candidates[i].base);
 		cr_assert_eq(merge_diff(&w, candidates[i].view, &candidates[i].diff), 0);
 	}
 	chosen = merge_choose(&w, candidates, n, current, save->flags, &uncertain);

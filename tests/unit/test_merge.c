@@ -190,6 +190,8 @@ static const struct merge_case cases[] = {
 	{ "9", "the third of equal texts is removed", "o1 o1 o1 p2", "1T", "oo", 0, 0, "oop" },
 	{ "9", "remove", "a1 b1 c2", "1T", "b", 0, 0, "bc" },
 	{ "9", "remove what has gone", "a1 b1-2 c1", "1T", "ac", 0, 0, "ac" },
+	{ "9", "what is there, at another place in the document, stays where it is", "a1 b1 c2", "1T", "ba", 0, 0, "abc" },
+	{ "9", "what has gone, at another place, is new", "a1-2 b1", "1T", "ba", 0, 0, "ba" },
 	{ "9", "the one of equal texts that has gone is the one removed", "k1-2 b1 k1", "1T", "kb", 0, 0, "bk" },
 	{ "9", "keep what another removed", "a1 b1-2 c1", "1T", "abcd", 0, 0, "acd" },
 	{ "9", "clear keeps what was not read", "a1 b1 c2", "1T", "", 0, 0, "c" },
