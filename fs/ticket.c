@@ -256,16 +256,11 @@ static uint64_t order_before(const struct entry *e, uint64_t before)
 static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
 {
 	uint64_t frozen = set->freeze.stamp, newest = 0;
-	const struct entry *document = NULL;
 	int ret = 0;
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct entry *e = &r->entries[i];
-		if (e->first >= frozen)
-			continue;
-		if (e->written)
-			document = !document || e->first > document->first ? e : document;
-		else if (!e->ended && is_own(set, e) && order_before(e, frozen) > newest)
+		if (!e->written && !e->ended && e->first < frozen && is_own(set, e) && order_before(e, frozen) > newest)
 			newest = order_before(e, frozen);
 	}
 	bool alone = !set->events && newest;
@@ -273,9 +268,8 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 		const struct entry *e = &r->entries[i];
 		if (e->written) {
 			bool later = e->first >= frozen;
-			/* An unlink before the freeze ended the document without another in its place. */
-			bool last = e == document && (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
-			if (later ? !alone : last)
+			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
+			if (later ? !alone : live)
 				ret = add_candidate(set, e, STORE_BASE_WRITTEN | (later ? STORE_BASE_LATER : 0), e->first,
 						    OF_PROCESS, set->client);
 		} else if (!e->ended && e->first < frozen && (!alone || (is_own(set, e) && order_before(e, frozen) == newest))) {
@@ -500,10 +494,13 @@ static void set_written(struct seen *s, const struct ticket_set *set, struct rec
 	/* Out of memory the document before stays the last one: from an older base nothing is lost. */
 	if (written_entry(s, chosen, save, &e) < 0)
 		return;
-	if (record_append(s, r, &e) == 0 && last) {
-		struct entry *before = entry_find(r, last);
-		if (before)
-			before->ended = s->now;
+	if (record_append(s, r, &e) == 0) {
+		/* One committed since this save's handle was opened may hold more than this: both count until the next. */
+		for (size_t i = 0; i < r->count; i++) {
+			struct entry *before = &r->entries[i];
+			if (before->written && !before->ended && before->first < set->freeze.stamp)
+				before->ended = s->now;
+		}
 	}
 	own_unref(s, e.own);
 }

@@ -51,8 +51,8 @@ void tickets_created(struct tickets *t, struct ticket_set *set, const struct pro
 
 /*
  * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
- * freeze, its own last written document of before the freeze, and its own documents committed after the freeze (flag
- * STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
+ * freeze, its own last written document of before the freeze (several, when their saves overlapped), and its own documents committed
+ * after the freeze (flag STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
  * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: the newest of them, and the
  * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
