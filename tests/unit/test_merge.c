@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "merge.h"
 #include "support.h"
@@ -524,4 +525,66 @@ Test(merge, random_views)
 		cr_assert_eq(v->size, offset + 1);
 	}
 	store_view_unref(v);
+}
+
+/* ---- Cost ----------------------------------------------------------------------------------------------------- */
+
+#define LONG 100000
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* The first `count` messages of a view and `more` of a later version. */
+static struct store_view *extend(const struct store_view *from, uint64_t count, uint64_t number, uint64_t more)
+{
+	struct store_view *v = view_new(1, number, frame);
+
+	if (from)
+		cr_assert_eq(view_add_range(v, from, 0, count), 0);
+	for (uint64_t i = 0; i < more; i++)
+		cr_assert_eq(view_add(v, &(struct view_item){ count + i + 1, number, number, number << 32 | i, 80, 2 }), 0);
+	view_finish(v);
+	return v;
+}
+
+/* The processor time of an append to 100,000 messages is printed, and what it does is checked. */
+Test(merge, append_to_a_long_list)
+{
+	struct store_view *read = extend(NULL, 0, 1, LONG), *other = extend(read, LONG, 2, 1);
+	struct store_base base = { .ino = 1, .version = 1, .flags = STORE_BASE_THREAD, .order = 1 };
+	struct doc_item item = { .hash = 7 };
+	struct written w = { .prefix = read, .kept = LONG, .count = LONG + 1, .items = &item };
+
+	for (int merged = 0; merged < 2; merged++) {
+		struct store_view *current = merged ? other : read;
+		uint64_t least = UINT64_MAX;
+
+		for (int i = 0; i < 50; i++) {
+			struct merge_candidate c = { .base = &base };
+			struct merge_edits e;
+			bool uncertain;
+			uint64_t began = cpu_ns();
+
+			/* As base_view: all blocks but the last are shared. */
+			c.view = merged ? extend(current, LONG, 0, 0) : store_view_ref(current);
+			cr_assert_eq(merge_diff(&w, c.view, &c.diff), 0);
+			cr_assert_eq(merge_choose(&w, &c, 1, current, 0, &uncertain), 0);
+			cr_assert_eq(merge_edits(&w, c.view, &c.diff, current, &e), 0);
+			began = cpu_ns() - began;
+			least = began < least ? began : least;
+			cr_assert(e.removed_count == 0 && e.inserted_count == 1 && e.inserted[0].before == current->count);
+			merge_edits_release(&e);
+			merge_diff_release(&c.diff);
+			store_view_unref(c.view);
+		}
+		printf("an append to %d messages, %s: %.1f us\n", LONG, merged ? "another has appended" : "nobody else wrote", (double)least / 1000);
+	}
+	fflush(stdout);
+	store_view_unref(other);
+	store_view_unref(read);
 }
