@@ -260,6 +260,15 @@ static bool own_message(const struct merge_candidate *c, const struct merge_cand
 	return own_thread && !(c->base->flags & STORE_BASE_WRITTEN) && (document->base->flags & STORE_BASE_WRITTEN) && c->diff.added <= 2;
 }
 
+static bool read_last(const struct merge_candidate *list, size_t count, const struct merge_candidate *c)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!(list[i].base->flags & STORE_BASE_WRITTEN) && list[i].base->order > c->base->order)
+			return false;
+	}
+	return !(c->base->flags & STORE_BASE_WRITTEN);
+}
+
 /* `later` asks of the documents that were committed after the save's handle was opened. */
 static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
 		   bool later)
@@ -270,7 +279,8 @@ static bool usable(const struct merge_candidate *list, size_t count, size_t i, c
 		return false;
 	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
 		return false;
-	if (!later && equal(c) && c->base->order != newest && count > 1)
+	/* But what a thread has read last it may save unchanged, though others have saved. */
+	if (!later && equal(c) && c->base->order != newest && count > 1 && !(own_thread && read_last(list, count, c)))
 		return false;
 	for (size_t j = 0; j < count; j++) {
 		if (j == i || own_message(c, &list[j], own_thread))
