@@ -27,6 +27,7 @@ struct kind {
 	bool identity;		/* equal texts must be told apart */
 };
 extern const struct kind kinds[KINDS];	/* the program's */
+
 /* What happened: removals asked for and not done; messages that came again; equal texts and what they led to, where nothing tells them apart. */
 struct tally {
 	uint64_t saves, merged, edits, kept, back, joined;
