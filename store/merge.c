@@ -257,16 +257,16 @@ static bool tells(const struct merge_candidate *c, const struct merge_candidate 
  */
 static bool own_message(const struct merge_candidate *c, const struct merge_candidate *document, bool own_thread)
 {
-	return own_thread && !(c->base->flags & STORE_BASE_WRITTEN) && (document->base->flags & STORE_BASE_WRITTEN) && c->diff.added <= 2;
+	return own_thread && (c->base->flags & STORE_BASE_THREAD) && !(document->base->flags & STORE_BASE_THREAD) && c->diff.added <= 2;
 }
 
 static bool read_last(const struct merge_candidate *list, size_t count, const struct merge_candidate *c)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (!(list[i].base->flags & STORE_BASE_WRITTEN) && list[i].base->order > c->base->order)
+		if ((list[i].base->flags & STORE_BASE_THREAD) && list[i].base->order > c->base->order)
 			return false;
 	}
-	return !(c->base->flags & STORE_BASE_WRITTEN);
+	return (c->base->flags & STORE_BASE_THREAD) != 0;
 }
 
 /* `later` asks of the documents that were committed after the save's handle was opened. */
@@ -377,7 +377,7 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 		if (b->order >= newest)
 			newest = b->order;
 		/* Without an event loop a thread saves what it has read itself (rule 4). */
-		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD) && !(b->flags & STORE_BASE_WRITTEN))
+		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD))
 			own_thread = true;
 	}
 	best = best_of(list, count, w, own_thread, newest, false, &latest);

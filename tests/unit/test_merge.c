@@ -154,6 +154,7 @@ static const struct merge_case cases[] = {
 	{ "5", "equal to an older read is a removal", "a1 b2", "2T 1T", "a", 0, 0, "a" },
 	{ "5", "equal to the newest read changes nothing", "a1 b2", "1T", "a", 0, 0, "ab" },
 	{ "5", "equal to a thread's own read it changes nothing", "a1 b2", "2W 1T", "a", 0, 1, "ab" },
+	{ "5", "also when another thread has written the same", "a1 b2", "2W 1TW", "a", 0, 1, "ab" },
 	{ "5", "empty is a clear, not an old no-op", "a1 b1", "1T 0T", "", 0, 0, "" },
 	{ "5", "empty after another's message clears what was read", "a1 b1 c2", "1T 0T", "", EVENTS, 0, "c" },
 	{ "5", "empty by one who never read anything else", "a1", "0T", "", 0, 0, "a" },
