@@ -165,6 +165,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	struct store_attr dir;
 	struct inode *inode;
 	uint64_t ino, version;
+	bool renamed;
 	int err = store_getattr(m->store, parent, &dir);
 
 	if (!err && m->options.read_only)
@@ -186,11 +187,13 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
 	/* Its look-up did not count, but what others make meanwhile it did not know. */
-	if (renamed_by(m->renamed, parent, name, who))
+	renamed = renamed_by(m->renamed, parent, name, who);
+	if (renamed)
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
-	else if (*ret_fresh)
-		tickets_created(m->tickets, who, parent, name);
-	return open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
+	err = open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
+	if (!err && !renamed && (*ret)->set)
+		tickets_created(m->tickets, (*ret)->set, who, parent, name);
+	return err;
 }
 
 /* Replies: create, err. */

@@ -1,6 +1,7 @@
 /* historyfs: mounts a store. Arguments, the daemon, the mount point; what happens to files is in ops.c. */
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -395,6 +396,8 @@ static int run(struct arguments *a, struct fuse_args *args)
 		m.ready_fd = ready_pipe[1];
 	}
 	umask(0);
+	/* A heap for each of many threads would keep what each of them once needed. */
+	mallopt(M_ARENA_MAX, 8);
 	err = mount_prepare(&m) ? 1 : serve(&m, args);
 	mount_release(&m);
 	return err;

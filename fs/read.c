@@ -74,8 +74,11 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	return 0;
 }
 
-/* Bytes of a draft, or of a file that is no document yet. Gives up the lock: the handle may be gone once the reply is out. */
-static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool from_draft)
+/*
+ * Bytes of a draft, or of a file that is no document yet. Gives up the lock: the handle may be gone once the reply is out. False, with the
+ * lock and without a reply: it has become a document meanwhile. That is asked only with `again`.
+ */
+static bool reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, bool from_draft, bool again)
 {
 	struct mount *m = mount_of(req);
 	char *buf = malloc(size ? size : 1);
@@ -86,12 +89,18 @@ static void reply_copy(fuse_req_t req, struct handle *h, size_t size, uint64_t o
 		err = draft_read(&h->draft, offset, buf, size, &got);
 	else if (!err)
 		err = store_read(m->store, h->ino, offset, buf, size, &got);
+	if (err == -EINVAL && again) {
+		h->raw = false;
+		free(buf);
+		return false;
+	}
 	handle_unlock(h);
 	if (err && err != -ENOENT)
 		fuse_reply_err(req, -err);
 	else
 		fuse_reply_buf(req, buf, err ? 0 : got);
 	free(buf);
+	return true;
 }
 
 /* Needs the lock. */
@@ -114,7 +123,7 @@ static bool follows(const struct handle *h, uint64_t offset)
 /* Needs the lock. */
 static void note_progress(struct handle *h, size_t size, uint64_t offset)
 {
-	if (offset == h->sequel)
+	if (offset <= h->sequel && offset + size > h->sequel)
 		h->sequel = offset + size;
 	if (h->sequel >= store_view_size(h->view)) {
 		h->ended = true;
@@ -153,7 +162,7 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, 
 		return;
 	}
 	if (h->has_draft && h->dirty) {
-		reply_copy(req, h, size, offset, true);
+		reply_copy(req, h, size, offset, true, false);
 		return;
 	}
 	follow = h->ended && follows(h, offset);
@@ -163,14 +172,13 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, 
 		h->raw = h->told_end = false;
 		h->opened = shown_now(m->shown);
 	}
-	err = read_begin(m, h, &who, size);
+	for (int i = 0; !(err = read_begin(m, h, &who, size)) && !h->view; i++) {
+		if (reply_copy(req, h, size, offset, false, i == 0 && offset == 0))
+			return;
+	}
 	if (err) {
 		handle_unlock(h);
 		fuse_reply_err(req, -err);
-		return;
-	}
-	if (!h->view) {
-		reply_copy(req, h, size, offset, false);
 		return;
 	}
 	v = store_view_ref(h->view);

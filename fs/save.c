@@ -382,6 +382,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		set = own;
 	}
 	if (!err) {
+		if (!to)
+			tickets_created(m->tickets, set, who, parent, name);
 		*save = (struct store_save){
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
 			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,

@@ -12,6 +12,7 @@
 
 #define SHOWN_MAX 64		/* unused tickets of a record */
 #define ENDED_MAX 8		/* ended entries of a record, for children */
+#define OWN_MAX 65536		/* own versions of an entry */
 #define NEEDED_MAX 32		/* ended documents of a record that open sets may need */
 #define ANCESTORS 3
 #define SECOND UINT64_C(1000000000)
@@ -416,6 +417,32 @@ struct entry *entry_find(struct record *r, uint64_t first)
 		if (r->entries[i].first == first && !r->entries[i].ended)
 			return &r->entries[i];
 	return NULL;
+}
+
+int entry_append_own(struct seen *s, struct entry *e, uint64_t version)
+{
+	struct own *o = e->own;
+
+	/* Without the oldest their messages would count as not seen: they'd come twice, but none would go. */
+	if (e->own_count >= OWN_MAX) {
+		e->own_from += e->own_count / 2;
+		e->own_count -= e->own_count / 2;
+	}
+	if (o && e->own_from + e->own_count == o->count && o->count < o->capacity) {
+		o->refs++;
+	} else {
+		o = own_new(s, e->own_count < 2 ? 4 : e->own_count * 2);
+		if (!o)
+			return -ENOMEM;
+		if (e->own_count)
+			memcpy(o->versions, e->own->versions + e->own_from, e->own_count * sizeof *o->versions);
+		o->count = e->own_count;
+		e->own_from = 0;
+	}
+	o->versions[o->count++] = version;
+	e->own_count++;
+	e->own = o;
+	return 0;
 }
 
 /* Which of the entries that are bounded in number this is one of: the unused tickets, or the ended documents that sets need. */

@@ -125,6 +125,9 @@ struct entry *entry_find(struct record *r, uint64_t first);
 /* Entries move. Takes a reference to entry->own of its own. -ENOMEM. */
 int record_append(struct seen *s, struct record *r, const struct entry *e);
 
+/* Adds a version to an entry that is being made, whose own versions are borrowed so far: then it has a reference of its own. -ENOMEM. */
+int entry_append_own(struct seen *s, struct entry *e, uint64_t version);
+
 /* NULL when out of memory. The caller has the one reference. */
 struct own *own_new(struct seen *s, uint32_t capacity);
 void own_unref(struct seen *s, struct own *o);

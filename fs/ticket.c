@@ -14,7 +14,6 @@
 #define EXITED_S 600
 #define MAX_BYTES (8u << 20)
 #define SECOND UINT64_C(1000000000)
-#define OWN_MAX 65536
 #define ANCESTORS_MAX 16
 
 struct tickets {
@@ -38,6 +37,8 @@ struct ticket_set {
 	struct process who;
 	bool events;
 	struct freeze freeze;
+	uint64_t looked;	/* when the kernel looked the name up to create it; 0: it did not */
+	pid_t looker;		/* the thread that it was for */
 	struct candidate *candidates;
 	struct store_base *bases;
 	size_t count, capacity;
@@ -66,13 +67,13 @@ void tickets_free(struct tickets *t)
 }
 
 /* The thread's newest unused ticket. */
-static struct entry *newest_of(struct record *r, pid_t thread)
+static struct entry *newest_of_thread(struct record *r, const struct process *who)
 {
 	struct entry *e = NULL;
 
-	for (size_t i = 0; i < r->count; i++) {
+	for (size_t i = 0; r && i < r->count; i++) {
 		struct entry *x = &r->entries[i];
-		if (!x->ended && !x->written && x->thread == thread && (!e || x->first > e->first))
+		if (!x->ended && !x->written && x->thread == who->tid && (!e || x->first > e->first))
 			e = x;
 	}
 	return e;
@@ -82,11 +83,10 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 {
 	struct client *c = client_get(s, who);
 	struct record *r = c ? seen_get(s, c, parent, name) : NULL;
-	struct entry *e = NULL;
 
 	if (!r)
 		return -ENOMEM;
-	e = newest_of(r, who->tid);
+	struct entry *e = newest_of_thread(r, who);
 	if (e && e->ino == ino && e->version == version) {
 		e->last = s->now;
 		e->count += e->count < SEEN_COUNT_MAX;
@@ -106,29 +106,6 @@ void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent
 		r = show(&t->seen, who, parent, name, ino, version);
 		seen_unlock(&t->seen);
 	}
-}
-
-void tickets_created(struct tickets *t, const struct process *who, uint64_t parent, const char *name)
-{
-	struct seen *s = &t->seen;
-	struct client *c;
-	struct record *r;
-	struct entry *e;
-
-	seen_lock(s);
-	c = client_find(s, who);
-	r = c ? record_find(s, c, parent, name) : NULL;
-	e = r ? newest_of(r, who->tid) : NULL;
-	if (e && e->count > 1) {
-		e->count--;
-	} else if (e) {
-		for (size_t i = 0; i < r->count && !e->ended; i++) {
-			const struct entry *x = &r->entries[i];
-			if (x != e && !x->ended && !x->written && x->ino == e->ino && x->version == e->version)
-				e->ended = s->now;
-		}
-	}
-	seen_unlock(s);
 }
 
 /* A set is frozen now: what has an earlier stamp is older. Sets of a process stay in that order. */
@@ -161,6 +138,19 @@ int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_s
 	}
 	*ret = set;
 	return 0;
+}
+
+void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	if (client_find(s, who) == set->client) {
+		const struct entry *e = newest_of_thread(record_find(s, set->client, parent, name), who);
+		set->looked = e ? e->last : 0;
+		set->looker = who->tid;
+	}
+	seen_unlock(s);
 }
 
 static void clear_candidates(struct seen *s, struct ticket_set *set)
@@ -266,16 +256,11 @@ static uint64_t order_before(const struct entry *e, uint64_t before)
 static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
 {
 	uint64_t frozen = set->freeze.stamp, newest = 0;
-	const struct entry *document = NULL;
 	int ret = 0;
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct entry *e = &r->entries[i];
-		if (e->first >= frozen)
-			continue;
-		if (e->written)
-			document = !document || e->first > document->first ? e : document;
-		else if (!e->ended && is_own(set, e) && order_before(e, frozen) > newest)
+		if (!e->written && !e->ended && e->first < frozen && is_own(set, e) && order_before(e, frozen) > newest)
 			newest = order_before(e, frozen);
 	}
 	bool alone = !set->events && newest;
@@ -283,9 +268,8 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 		const struct entry *e = &r->entries[i];
 		if (e->written) {
 			bool later = e->first >= frozen;
-			/* An unlink before the freeze ended the document without another in its place. */
-			bool last = e == document && (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
-			if (later ? !alone : last)
+			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
+			if (later ? !alone : live)
 				ret = add_candidate(set, e, STORE_BASE_WRITTEN | (later ? STORE_BASE_LATER : 0), e->first,
 						    OF_PROCESS, set->client);
 		} else if (!e->ended && e->first < frozen && (!alone || (is_own(set, e) && order_before(e, frozen) == newest))) {
@@ -405,6 +389,45 @@ static void use_up(struct seen *s, struct record *r, uint64_t first)
 		e->ended = s->now;
 }
 
+/*
+ * A save uses up one ticket, and the look-up that its file was created with, which is no read of its own. When that is the very ticket, another
+ * for the same version is used up in its place.
+ */
+static void use_up_shown(struct seen *s, const struct ticket_set *set, struct record *r, uint64_t first)
+{
+	struct entry *look = NULL, *other = NULL;
+
+	for (size_t i = 0; set->looked && i < r->count; i++) {
+		struct entry *e = &r->entries[i];
+		if (!e->ended && !e->written && e->thread == set->looker && e->first <= set->looked && e->last >= set->looked)
+			look = e;
+	}
+	if (look)
+		use_up(s, r, look->first);
+	if (!look || look->first != first || !look->ended) {
+		use_up(s, r, first);
+		return;
+	}
+	for (size_t i = 0; i < r->count; i++) {
+		struct entry *e = &r->entries[i];
+		if (!e->ended && !e->written && e->ino == look->ino && e->version == look->version && e->first < set->freeze.stamp &&
+		    (!other || e->first > other->first))
+			other = e;
+	}
+	if (other)
+		use_up(s, r, other->first);
+}
+
+static void use_up_chosen(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *c)
+{
+	if (c->of == OF_PROCESS)
+		use_up_shown(s, set, r, c->first);
+	else if (c->of == OF_PARENT)
+		r->alone = s->now;
+	else
+		use_up(s, record_find(s, client_find(s, &c->who), r->parent, r->name), c->first);
+}
+
 /* Rule 4: the saving thread's tickets of before the freeze have ended. What it was shown since is for its next save. */
 static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
 {
@@ -419,33 +442,6 @@ static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
 			e->ended = s->now;
 		}
 	}
-}
-
-/* Adds a version at the end of the entry's own ones. */
-static int append_own(struct seen *s, struct entry *e, uint64_t version)
-{
-	struct own *o = e->own;
-
-	/* Without the oldest their messages would count as not seen: they'd come twice, but none would go. */
-	if (e->own_count >= OWN_MAX) {
-		e->own_from += e->own_count / 2;
-		e->own_count -= e->own_count / 2;
-	}
-	if (o && e->own_from + e->own_count == o->count && o->count < o->capacity) {
-		o->refs++;
-	} else {
-		o = own_new(s, e->own_count < 2 ? 4 : e->own_count * 2);
-		if (!o)
-			return -ENOMEM;
-		if (e->own_count)
-			memcpy(o->versions, e->own->versions + e->own_from, e->own_count * sizeof *o->versions);
-		o->count = e->own_count;
-		e->own_from = 0;
-	}
-	o->versions[o->count++] = version;
-	e->own_count++;
-	e->own = o;
-	return 0;
 }
 
 /*
@@ -466,7 +462,7 @@ static int written_entry(struct seen *s, const struct candidate *chosen, const s
 			e.own_from = chosen->own_from;
 			e.own_count = (uint32_t)chosen->base.own_count;
 		}
-		if (!same && append_own(s, &e, save->version) < 0)
+		if (!same && entry_append_own(s, &e, save->version) < 0)
 			return -ENOMEM;
 		if (same && e.own)
 			e.own->refs++;
@@ -498,10 +494,13 @@ static void set_written(struct seen *s, const struct ticket_set *set, struct rec
 	/* Out of memory the document before stays the last one: from an older base nothing is lost. */
 	if (written_entry(s, chosen, save, &e) < 0)
 		return;
-	if (record_append(s, r, &e) == 0 && last) {
-		struct entry *before = entry_find(r, last);
-		if (before)
-			before->ended = s->now;
+	if (record_append(s, r, &e) == 0) {
+		/* One committed since this save's handle was opened may hold more than this: both count until the next. */
+		for (size_t i = 0; i < r->count; i++) {
+			struct entry *before = &r->entries[i];
+			if (before->written && !before->ended && before->first < set->freeze.stamp)
+				before->ended = s->now;
+		}
 	}
 	own_unref(s, e.own);
 }
@@ -514,12 +513,9 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 	const struct candidate *chosen = save->base >= 0 && (size_t)save->base < set->count ? &set->candidates[save->base] : NULL;
 	struct record *r = seen_get(s, set->client, parent, name);
 	if (r) {
-		if (chosen && chosen->of == OF_PROCESS)
-			use_up(s, r, chosen->first);
-		else if (chosen && chosen->of == OF_PARENT)
-			r->alone = s->now;
-		else if (chosen)
-			use_up(s, record_find(s, client_find(s, &chosen->who), parent, name), chosen->first);
+		/* When it may have been another it is still to come, and must not remove what it had not seen. */
+		if (chosen && !(save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_DOUBT)))
+			use_up_chosen(s, set, r, chosen);
 		if (!set->events) {
 			end_thread(s, set, r);
 			if (set->who.tid == set->who.tgid)
@@ -529,6 +525,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 			set_written(s, set, r, chosen, save);
 	}
 	clear_candidates(s, set);
+	set->looked = 0;
 	/* After what was just written. */
 	s->now++;
 	freeze(s, set);

@@ -35,12 +35,6 @@ void tickets_free(struct tickets *t);
 void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
 
 /*
- * `who` makes the file that its look-up of a moment ago did not find: the kernel looks up before it creates, so that look-up is no
- * ticket of its own beside an earlier one.
- */
-void tickets_created(struct tickets *t, const struct process *who, uint64_t parent, const char *name);
-
-/*
  * Rule 3: freezes the candidates of a save, when its handle is opened for writing (or when a temp file is opened that may be
  * renamed later: freeze at open, resolve against the final name with tickets_bases). The set belongs to the caller. -ENOMEM.
  * A handle that is itself read from before it is written (O_RDWR, flock, read, truncate, write) is based on that
@@ -50,9 +44,15 @@ int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_s
 void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
 
 /*
+ * The file is being created, or a temp file renamed to a name that is free, by `who`: the kernel has just looked the name up for that. That
+ * ticket belongs to this save: beside the base that it is made from it uses up this one, so that none is left over.
+ */
+void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
+
+/*
  * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
- * freeze, its own last written document of before the freeze, and its own documents committed after the freeze (flag
- * STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
+ * freeze, its own last written document of before the freeze (several, when their saves overlapped), and its own documents committed
+ * after the freeze (flag STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
  * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: the newest of them, and the
  * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
@@ -66,7 +66,7 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 
 /*
  * After a save succeeded (also one that changed nothing), with the bases of the last tickets_bases of this set: the chosen base
- * is used up (rules 4 and 6), and the document as written becomes the process's own last one: with a base that
+ * is used up (rules 4 and 6) unless another may be meant (STORE_SAVED_UNCERTAIN, _DOUBT), and the document as written becomes the process's own last one: with a base that
  * holds all versions up to `save->previous`, or none, it is all up to save->version; with another base, that base's versions
  * and save->version. A save that changed nothing adds no version, and leaves a document committed after its freeze the
  * last one (rule 7). `set` is then ready for the next save through the same handle: frozen anew, now.

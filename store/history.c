@@ -343,6 +343,9 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 		err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
 	if (err)
 		return err;
+	if (a->chosen >= 0 && !a->as_text && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
+	    merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
+		a->uncertain = true;
 	/* Messages can stay only where the new document has a list for them. */
 	if ((save->flags & STORE_SAVE_KEEP) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
 	    !apply_mixed(a->current->frame, a->job->frame))
@@ -365,6 +368,8 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	save->saved_ino = a->target.ino;
 	if (!a->job->fresh)
 		save->result |= STORE_SAVED_SAME;
+	if (a->chosen >= 0 && (save->flags & STORE_SAVE_EVENTS) && merge_doubt(a->candidates, a->count, (size_t)a->chosen))
+		save->result |= STORE_SAVED_DOUBT;
 out:
 	frame_unref(e.frame);
 	merge_edits_release(&e.edits);

@@ -6,6 +6,9 @@
 
 #include "diff.h"
 
+#define MOVED_MAX 64	/* messages that are looked for at another place */
+#define MOVED (SIZE_MAX / 2 + 1)	/* flag of an index in `match` and `back`: found at another place */
+
 uint64_t written_hash(const struct written *w, uint64_t i)
 {
 	return i < w->kept ? view_get(w->prefix, i)->hash : w->items[i - w->kept].hash;
@@ -138,13 +141,51 @@ static uint64_t count_removed(const struct merge_candidate *c, const struct stor
 	return removed;
 }
 
+static bool is_there(const struct store_view *current, const struct view_item *item)
+{
+	bool alive;
+
+	view_find(current, item->pos, item->born, &alive);
+	return alive;
+}
+
+/*
+ * Messages that the base has at another place than the document, for where its own insertions stand among messages that have gone is not
+ * known of a base that is put together from several versions. What is there is that message, and stays where it is.
+ */
+static void match_moved(const struct written *w, struct merge_candidate *c, const struct store_view *current)
+{
+	struct merge_diff *d = &c->diff;
+
+	if (!d->gone || d->added > MOVED_MAX)
+		return;
+	for (size_t i = 0; d->added && i < d->written_rest; i++) {
+		uint64_t hash;
+
+		if (d->back[i] != DIFF_NONE)
+			continue;
+		hash = written_hash(w, d->common + i);
+		for (size_t j = 0; j < d->base_rest; j++) {
+			const struct view_item *item = d->match[j] == DIFF_NONE ? view_get(c->view, d->common + j) : NULL;
+
+			if (!item || item->hash != hash || !is_there(current, item))
+				continue;
+			d->match[j] = i | MOVED;
+			d->back[i] = j | MOVED;
+			d->gone--;
+			d->added--;
+			break;
+		}
+	}
+}
+
 /* The base's message that the document's message i is, or NULL. */
 static const struct view_item *explained(const struct merge_candidate *c, uint64_t i)
 {
 	if (i < c->diff.common)
 		return view_get(c->view, i);
 	i = c->diff.back[i - c->diff.common];
-	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + i);
+	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + (i & ~MOVED));
 }
 
 /* Rule 5: the document has messages that came after `c`, and `other` explains them. */
@@ -176,21 +217,23 @@ static bool equal(const struct merge_candidate *c)
 	return !c->diff.gone && !c->diff.added;
 }
 
-/* Rule 6. */
-static bool better(const struct written *w, const struct merge_candidate *a, const struct merge_candidate *b)
+/*
+ * Rule 6. Without an event loop the thread's own tickets go first (rule 4). With one any thread may do any step, and the difference tells more:
+ * the ticket of another save must not be used up for this one.
+ */
+static bool better(const struct merge_candidate *a, const struct merge_candidate *b, bool own_thread)
 {
 	unsigned own_a = a->base->flags & STORE_BASE_THREAD, own_b = b->base->flags & STORE_BASE_THREAD;
 	uint64_t size_a = a->diff.gone + a->diff.added, size_b = b->diff.gone + b->diff.added;
 
-	/* An empty list is a clear of what was last read. */
-	if (!w->count && a->base->order != b->base->order)
-		return a->base->order > b->base->order;
+	if (own_thread && own_a != own_b)
+		return own_a != 0;
 	if (a->removed != b->removed)
 		return a->removed < b->removed;
-	if (own_a != own_b)
-		return own_a != 0;
 	if (size_a != size_b)
 		return size_a < size_b;
+	if (own_a != own_b)
+		return own_a != 0;
 	return a->base->order > b->base->order;
 }
 
@@ -208,6 +251,24 @@ static bool tells(const struct merge_candidate *c, const struct merge_candidate 
 	return (c->base->flags & STORE_BASE_WRITTEN) || later->diff.added || later->diff.gone || c->diff.added > 1;
 }
 
+/*
+ * Without an event loop a thread saves what it has read itself: a message more, or a question and its answer, are its own, though another
+ * thread has said the same meanwhile. More that are in that thread's document are a list that both have in memory.
+ */
+static bool own_message(const struct merge_candidate *c, const struct merge_candidate *document, bool own_thread)
+{
+	return own_thread && (c->base->flags & STORE_BASE_THREAD) && !(document->base->flags & STORE_BASE_THREAD) && c->diff.added <= 2;
+}
+
+static bool read_last(const struct merge_candidate *list, size_t count, const struct merge_candidate *c)
+{
+	for (size_t i = 0; i < count; i++) {
+		if ((list[i].base->flags & STORE_BASE_THREAD) && list[i].base->order > c->base->order)
+			return false;
+	}
+	return (c->base->flags & STORE_BASE_THREAD) != 0;
+}
+
 /* `later` asks of the documents that were committed after the save's handle was opened. */
 static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
 		   bool later)
@@ -218,26 +279,30 @@ static bool usable(const struct merge_candidate *list, size_t count, size_t i, c
 		return false;
 	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
 		return false;
-	if (!later && equal(c) && c->base->order != newest && count > 1)
+	/* But what a thread has read last it may save unchanged, though others have saved. */
+	if (!later && equal(c) && c->base->order != newest && count > 1 && !(own_thread && read_last(list, count, c)))
 		return false;
 	for (size_t j = 0; j < count; j++) {
-		if (j != i && (!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
+		if (j == i || own_message(c, &list[j], own_thread))
+			continue;
+		if ((!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
 			return false;
 	}
 	return true;
 }
 
 /* The best of those that are usable, and the latest. */
-static int best_of(const struct merge_candidate *list, size_t count, const struct written *w, bool own_thread, uint64_t newest, bool later,
+static int best_of(struct merge_candidate *list, size_t count, const struct written *w, bool own_thread, uint64_t newest, bool later,
 		   int *ret_latest)
 {
 	int best = MERGE_NONE;
 
 	*ret_latest = MERGE_NONE;
 	for (size_t i = 0; i < count; i++) {
-		if (!usable(list, count, i, w, own_thread, newest, later))
+		list[i].meant = usable(list, count, i, w, own_thread, newest, later);
+		if (!list[i].meant)
 			continue;
-		if (best < 0 || better(w, &list[i], &list[best]))
+		if (best < 0 || better(&list[i], &list[best], own_thread))
 			best = i;
 		if (*ret_latest < 0 || list[i].base->order > list[*ret_latest].base->order)
 			*ret_latest = i;
@@ -245,13 +310,48 @@ static int best_of(const struct merge_candidate *list, size_t count, const struc
 	return best;
 }
 
+/* How many of the document's, or of the base's, messages from the first unmatched on up to `end` have this text and are unmatched. */
+static size_t count_unmatched(const struct written *w, const struct merge_candidate *c, bool of_base, size_t end, uint64_t hash)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < end; i++) {
+		if ((of_base ? c->diff.match[i] : c->diff.back[i]) != DIFF_NONE)
+			continue;
+		n += (of_base ? view_get(c->view, c->diff.common + i)->hash : written_hash(w, c->diff.common + i)) == hash;
+	}
+	return n;
+}
+
+/*
+ * Whether all of the document is in what the base holds, wherever: where a base's messages stand among those that have gone is not
+ * known for certain, and then some don't match.
+ */
+static bool contained(const struct written *w, const struct merge_candidate *c)
+{
+	if (!c->diff.added)
+		return true;
+	if (w->outline || c->diff.added > MOVED_MAX)
+		return false;
+	for (size_t i = 0; i < c->diff.written_rest; i++) {
+		uint64_t hash;
+
+		if (c->diff.back[i] != DIFF_NONE)
+			continue;
+		hash = written_hash(w, c->diff.common + i);
+		if (count_unmatched(w, c, false, i + 1, hash) > count_unmatched(w, c, true, c->diff.base_rest, hash))
+			return false;
+	}
+	return true;
+}
+
 /* When each candidate is outdated by another: whichever loses least. */
-static int least_loss(const struct merge_candidate *list, size_t count, const struct written *w)
+static int least_loss(const struct merge_candidate *list, size_t count, bool own_thread)
 {
 	int best = MERGE_NONE;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!is_later(&list[i]) && (best < 0 || better(w, &list[i], &list[best])))
+		if (!is_later(&list[i]) && (best < 0 || better(&list[i], &list[best], own_thread)))
 			best = i;
 	}
 	return best;
@@ -268,6 +368,8 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 	for (size_t i = 0; i < count; i++) {
 		const struct store_base *b = list[i].base;
 
+		if (!w->outline && list[i].view != current)
+			match_moved(w, &list[i], current);
 		if (!w->outline)
 			list[i].removed = count_removed(&list[i], current);
 		if (is_later(&list[i]))
@@ -275,24 +377,52 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 		if (b->order >= newest)
 			newest = b->order;
 		/* Without an event loop a thread saves what it has read itself (rule 4). */
-		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD) && !(b->flags & STORE_BASE_WRITTEN))
+		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD))
 			own_thread = true;
 	}
 	best = best_of(list, count, w, own_thread, newest, false, &latest);
 	for (size_t i = 0; i < count; i++) {
-		if (is_later(&list[i]) && !list[i].diff.added && (best < 0 || (list[best].diff.added && tells(&list[best], &list[i]))))
+		const struct merge_candidate *b = best < 0 ? NULL : &list[best];
+
+		if (is_later(&list[i]) && contained(w, &list[i]) && (!b || (b->diff.added ? tells(b, &list[i]) : !b->removed)))
 			return MERGE_STALE;
 	}
 	if (best < 0)
 		best = best_of(list, count, w, own_thread, newest, true, &latest);
 	if (best < 0)
-		best = least_loss(list, count, w);
+		best = least_loss(list, count, own_thread);
 	if (best >= 0 && latest >= 0 && (flags & STORE_SAVE_EVENTS) && list[latest].removed > list[best].removed) {
 		*ret_uncertain = true;
 		if (flags & STORE_SAVE_EDIT)
 			best = latest;
 	}
 	return best;
+}
+
+bool merge_doubt(const struct merge_candidate *list, size_t count, size_t chosen)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (i != chosen && list[i].meant && !is_later(&list[i]) && list[i].removed == list[chosen].removed)
+			return true;
+	}
+	return false;
+}
+
+bool merge_spare(const struct merge_candidate *list, size_t count, size_t chosen, const struct store_view *current, struct merge_edits *e)
+{
+	size_t kept = 0, before = e->removed_count;
+
+	for (size_t i = 0; i < before; i++) {
+		uint64_t born = view_get(current, e->removed[i])->born;
+		bool known = !is_later(&list[chosen]);
+
+		for (size_t j = 0; known && j < count; j++)
+			known = j == chosen || !list[j].meant || !list[j].removed || base_knows(list[j].base, born);
+		if (known)
+			e->removed[kept++] = e->removed[i];
+	}
+	e->removed_count = kept;
+	return kept < before;
 }
 
 void merge_edits_release(struct merge_edits *e)
@@ -311,6 +441,44 @@ static uint64_t in_current(const struct store_view *base, const struct merge_dif
 	uint64_t at = view_find(current, item->pos, item->born, &alive);
 
 	return alive ? at : DIFF_NONE;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Of equal messages those that were left out are the ones that have gone anyway: the others stay. */
+static int spare_equal(const struct store_view *base, const struct merge_diff *d, const struct store_view *current, struct merge_edits *e)
+{
+	uint64_t *gone = NULL, *at;
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; e->removed_count && i < d->base_rest; i++) {
+		if (d->match[i] == DIFF_NONE || in_current(base, d, i, current) != DIFF_NONE)
+			continue;
+		if (!gone) {
+			gone = malloc((d->base_rest - i) * sizeof(*gone));
+			if (!gone)
+				return -ENOMEM;
+		}
+		gone[count++] = view_get(base, d->common + i)->hash;
+	}
+	if (!count)
+		return 0;
+	qsort(gone, count, sizeof(*gone), by_hash);
+	for (size_t i = 0; i < e->removed_count; i++) {
+		at = bsearch(&view_get(current, e->removed[i])->hash, gone, count, sizeof(*gone), by_hash);
+		if (at)
+			memmove(at, at + 1, (size_t)(gone + --count - at) * sizeof(*gone));
+		else
+			e->removed[kept++] = e->removed[i];
+	}
+	e->removed_count = kept;
+	free(gone);
+	return 0;
 }
 
 int merge_edits(const struct written *w, const struct store_view *base, const struct merge_diff *d, const struct store_view *current,
@@ -332,12 +500,18 @@ int merge_edits(const struct written *w, const struct store_view *base, const st
 		if (d->match[i] == DIFF_NONE && (at = in_current(base, d, i, current)) != DIFF_NONE)
 			e.removed[e.removed_count++] = at;
 	}
+	if (spare_equal(base, d, current, &e)) {
+		merge_edits_release(&e);
+		return -ENOMEM;
+	}
 	/* Backwards, so that each inserted message knows the message of both sides that it stands before. */
 	for (size_t i = d->written_rest; i-- > 0;) {
 		uint64_t index = d->common + i, at;
 
 		if (d->back[i] == DIFF_NONE) {
 			e.inserted[e.inserted_count++] = (struct merge_insert){ index, before, false };
+		} else if (d->back[i] & MOVED) {
+			continue;
 		} else if ((at = in_current(base, d, d->back[i], current)) != DIFF_NONE) {
 			before = at;
 			e.kept[e.kept_count++] = (struct merge_keep){ index, at };

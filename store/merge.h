@@ -42,6 +42,7 @@ struct merge_candidate {
 	struct merge_diff diff;
 	struct outline outline;		/* of the base's text, when documents are merged as text */
 	uint64_t removed;		/* current messages that the document would remove */
+	bool meant;			/* nothing tells that it is not the base */
 };
 
 #define MERGE_NONE (-1)
@@ -49,8 +50,8 @@ struct merge_candidate {
 
 /*
  * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
- * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` of each candidate (by outlines it is set already), and
- * *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
+ * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` (by outlines it is set already)
+ * and `meant` of each candidate, matches in its diff what is there but stands at another place, and sets *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
  */
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
 		 unsigned flags, bool *ret_uncertain);
@@ -75,6 +76,16 @@ struct merge_edits {
 
 int merge_edits(const struct written *w, const struct store_view *base, const struct merge_diff *diff, const struct store_view *current,
 		struct merge_edits *ret);
+/* Whether another candidate may as well be the base: which of the tickets is used up can't be told. For writers with an event loop. */
+bool merge_doubt(const struct merge_candidate *candidates, size_t count, size_t chosen);
+
+/*
+ * Never lose wins: of what is to be removed, takes back what another candidate that removes something too, and may as well be the base, did
+ * not know; and all when there is only what the process wrote after it had opened the file (rule 3). For writers with an event loop. Whether
+ * there was any.
+ */
+bool merge_spare(const struct merge_candidate *candidates, size_t count, size_t chosen, const struct store_view *current,
+		 struct merge_edits *e);
 void merge_edits_release(struct merge_edits *e);
 
 #endif

@@ -228,6 +228,7 @@ struct store_base {
 #define STORE_SAVED_SAME 2u	/* nothing changed, nothing was committed */
 #define STORE_SAVED_UNCERTAIN 4u	/* merge-rules 15: kept both */
 #define STORE_SAVED_BLIND 8u	/* no base was known */
+#define STORE_SAVED_DOUBT (1u << 16)	/* another base would have done the same: not logged, but neither is used up */
 
 /*
  * STORE_SAVE_LINES: its bytes are appended as lines, which needs no base and never conflicts. They go on with a last line that has no newline when

@@ -262,7 +262,7 @@ KINDS = [document("a", "b"), b'{"messages": [{"content": "a"}, {"content": "b"}]
 	 document("a", "b", "d")]
 
 
-@cases("kinds change by a save, each undone: {}", EDITORS)
+@cases("kinds change by a save: {}", EDITORS)
 def kinds(t, name, editor):
 	path = t.path("s.json")
 	with editor() as e:
@@ -270,8 +270,10 @@ def kinds(t, name, editor):
 		for before, after in zip(KINDS, KINDS[1:]):
 			e.save(path, after)
 			equal(read(path), after, f"{before} to {after}")
-			taken_back(t, path, before, f"{before} to {after}")
-			forked(write, path, after)
+			# What others do in between leaves an event loop's earlier documents as possible bases (rule 15).
+			if name == "no event loop":
+				taken_back(t, path, before, f"{before} to {after}")
+				forked(write, path, after)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The promises that one mount and few processes show: P3 whole reads, P4 byte-exact, P5 only complete documents, P9 nothing is destroyed."""
+import contextlib
 import errno
 import glob
 import json
@@ -103,6 +104,32 @@ def fixed_at_first_read(t):
 		forked(append, path, "c")
 		f.seek(0)
 		equal(len(json.loads(f.readall())), 3, "from the start after the end")
+
+
+@case("P3: a file that becomes a document is read before or after")
+def becomes_document(t):
+	path = t.path("s.json")
+	data = messages("first")
+
+	def writer():
+		for _ in range(500 if QUICK else 2000):
+			os.mknod(path, 0o644)
+			write(path, data)
+			os.unlink(path)
+
+	def reader():
+		stop, reads = os.path.join(t.dir, "stop"), 0
+		while not os.path.exists(stop):
+			with contextlib.suppress(FileNotFoundError):
+				require(read(path) in (b"", data), "neither")
+				reads += 1
+		return reads
+	readers = [Child(reader), Child(reader)]
+	try:
+		forked(writer)
+	finally:
+		write(t.path("stop"), b"")
+	require(sum(child.result() for child in readers) > 0, "nobody read anything")
 
 
 @case("P3: nobody sees a save before it is closed")

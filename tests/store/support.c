@@ -36,7 +36,7 @@ static uint64_t random_state;
 
 void random_seed(const char *test)
 {
-	const char *seed = getenv("SEED");
+	const char *seed = getenv("HISTORYFS_SEED") ? getenv("HISTORYFS_SEED") : getenv("SEED");
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);

@@ -13,7 +13,7 @@ char *dir_make(void);
 /* Removes it with all that is in it, and frees the name. */
 void dir_remove(char *dir);
 
-/* The seed is SEED from the environment, or the time; it is printed. */
+/* The seed is HISTORYFS_SEED or SEED from the environment, or the time; it is printed. */
 void random_seed(const char *test);
 uint64_t random_below(uint64_t n);
 bool random_chance(unsigned percent);

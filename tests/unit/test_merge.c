@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "merge.h"
 #include "support.h"
@@ -146,15 +147,24 @@ static const struct merge_case cases[] = {
 	{ "5", "the same, older read first", "a1 b2", "1T 2T", "abc", 0, 1, "abc" },
 	{ "5", "a read and an older own document", "a1 b2 c3", "3T 1+2W", "abcd", 0, 0, "abcd" },
 	{ "5", "own document explains what a read does not", "a1 b2 c3", "1+3W 1T", "acd", EVENTS, 0, "abcd" },
+	{ "5", "a thread says what another has said", "a1 k2", "2W 1T", "ak", 0, 1, "akk" },
+	{ "5", "and that one more since", "a1 k2 m3", "3W 1T", "ak", 0, 1, "akmk" },
+	{ "5", "a thread's question is another's, its answer is not", "a1 k2", "2W 1T", "akb", 0, 1, "akkb" },
+	{ "5", "three messages that another thread has saved are a list in memory", "a1 b2 c2 d2", "2W 1T", "abcd", 0, 0, "abcd" },
 	{ "5", "equal to an older read is a removal", "a1 b2", "2T 1T", "a", 0, 0, "a" },
 	{ "5", "equal to the newest read changes nothing", "a1 b2", "1T", "a", 0, 0, "ab" },
+	{ "5", "equal to a thread's own read it changes nothing", "a1 b2", "2W 1T", "a", 0, 1, "ab" },
+	{ "5", "also when another thread has written the same", "a1 b2", "2W 1TW", "a", 0, 1, "ab" },
 	{ "5", "empty is a clear, not an old no-op", "a1 b1", "1T 0T", "", 0, 0, "" },
 	{ "5", "empty after another's message clears what was read", "a1 b1 c2", "1T 0T", "", EVENTS, 0, "c" },
 	{ "5", "empty by one who never read anything else", "a1", "0T", "", 0, 0, "a" },
 
 	{ "6", "fewest removed: the older read", "a1 b1 c2", "2 1", "abd", EVENTS | UNCERTAIN, 1, "abcd" },
 	{ "6", "fewest removed goes before own thread", "a1 b1 c2", "2T 1", "abd", EVENTS | UNCERTAIN, 1, "abcd" },
-	{ "6", "own thread before the smaller difference", "a1 b1-2", "2 1T", "ac", EVENTS, 1, "ac" },
+	{ "6", "the smaller difference before the own thread", "a1 b1-2", "2 1T", "ac", EVENTS, 0, "ac" },
+	{ "6", "own thread before the newer", "a1 b2-3", "3 1T", "ac", EVENTS, 1, "ac" },
+	{ "6", "without an event loop own thread before the smaller difference", "a1 b1-2", "2 1T", "ac", 0, 1, "ac" },
+	{ "6", "and before the fewest removed", "a1 b1 c2", "1+2W 1T", "", 0, 1, "c" },
 	{ "6", "smaller difference", "a1 b1-2", "1 2", "ac", EVENTS, 1, "ac" },
 	{ "6", "newest", "a1", "2 1", "ab", EVENTS, 0, "ab" },
 	{ "6", "two coroutines hold two tickets of one version", "a1 b2", "2W 1", "ac", EVENTS | UNCERTAIN, 1, "abc" },
@@ -183,6 +193,9 @@ static const struct merge_case cases[] = {
 	{ "9", "the third of equal texts is removed", "o1 o1 o1 p2", "1T", "oo", 0, 0, "oop" },
 	{ "9", "remove", "a1 b1 c2", "1T", "b", 0, 0, "bc" },
 	{ "9", "remove what has gone", "a1 b1-2 c1", "1T", "ac", 0, 0, "ac" },
+	{ "9", "what is there, at another place in the document, stays where it is", "a1 b1 c2", "1T", "ba", 0, 0, "abc" },
+	{ "9", "what has gone, at another place, is new", "a1-2 b1", "1T", "ba", 0, 0, "ba" },
+	{ "9", "the one of equal texts that has gone is the one removed", "k1-2 b1 k1", "1T", "kb", 0, 0, "bk" },
 	{ "9", "keep what another removed", "a1 b1-2 c1", "1T", "abcd", 0, 0, "acd" },
 	{ "9", "clear keeps what was not read", "a1 b1 c2", "1T", "", 0, 0, "c" },
 	{ "9", "replace the last", "a1 b1", "1T", "ax", 0, 0, "ax" },
@@ -514,4 +527,66 @@ Test(merge, random_views)
 		cr_assert_eq(v->size, offset + 1);
 	}
 	store_view_unref(v);
+}
+
+/* ---- Cost ----------------------------------------------------------------------------------------------------- */
+
+#define LONG 100000
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* The first `count` messages of a view and `more` of a later version. */
+static struct store_view *extend(const struct store_view *from, uint64_t count, uint64_t number, uint64_t more)
+{
+	struct store_view *v = view_new(1, number, frame);
+
+	if (from)
+		cr_assert_eq(view_add_range(v, from, 0, count), 0);
+	for (uint64_t i = 0; i < more; i++)
+		cr_assert_eq(view_add(v, &(struct view_item){ count + i + 1, number, number, number << 32 | i, 80, 2 }), 0);
+	view_finish(v);
+	return v;
+}
+
+/* The processor time of an append to 100,000 messages is printed, and what it does is checked. */
+Test(merge, append_to_a_long_list)
+{
+	struct store_view *read = extend(NULL, 0, 1, LONG), *other = extend(read, LONG, 2, 1);
+	struct store_base base = { .ino = 1, .version = 1, .flags = STORE_BASE_THREAD, .order = 1 };
+	struct doc_item item = { .hash = 7 };
+	struct written w = { .prefix = read, .kept = LONG, .count = LONG + 1, .items = &item };
+
+	for (int merged = 0; merged < 2; merged++) {
+		struct store_view *current = merged ? other : read;
+		uint64_t least = UINT64_MAX;
+
+		for (int i = 0; i < 50; i++) {
+			struct merge_candidate c = { .base = &base };
+			struct merge_edits e;
+			bool uncertain;
+			uint64_t began = cpu_ns();
+
+			/* As base_view: all blocks but the last are shared. */
+			c.view = merged ? extend(current, LONG, 0, 0) : store_view_ref(current);
+			cr_assert_eq(merge_diff(&w, c.view, &c.diff), 0);
+			cr_assert_eq(merge_choose(&w, &c, 1, current, 0, &uncertain), 0);
+			cr_assert_eq(merge_edits(&w, c.view, &c.diff, current, &e), 0);
+			began = cpu_ns() - began;
+			least = began < least ? began : least;
+			cr_assert(e.removed_count == 0 && e.inserted_count == 1 && e.inserted[0].before == current->count);
+			merge_edits_release(&e);
+			merge_diff_release(&c.diff);
+			store_view_unref(c.view);
+		}
+		printf("an append to %d messages, %s: %.1f us\n", LONG, merged ? "another has appended" : "nobody else wrote", (double)least / 1000);
+	}
+	fflush(stdout);
+	store_view_unref(other);
+	store_view_unref(read);
 }
