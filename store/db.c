@@ -68,6 +68,8 @@ static int file_lock(struct db *db)
 	if (err)
 		return err;
 	db->locked = true;
+	/* LMDB sees what a process that died in a commit has left only when a write transaction begins. */
+	disk_is_alive(db->disk);
 	if (!db->journal)
 		return 0;
 	/* Another process may have used the journal; it has left nothing in it. */
@@ -251,6 +253,9 @@ int db_reopen(struct db *db)
 	if (!err)
 		db->reopened++;
 	pthread_rwlock_unlock(&db->memory);
+	/* As in file_lock, which may have found none. */
+	if (!err && !db->read_only)
+		disk_is_alive(db->disk);
 	return err;
 }
 
