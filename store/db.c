@@ -620,7 +620,8 @@ int db_drain(struct db *db, bool force)
 	if (db->mem.loose && journal_serves(db))
 		write_journal(db, NULL);
 	land(db);
-	if (is_pending(db) || force)
+	/* An entry that failed may be there, and must not come back. */
+	if (is_pending(db) || db->journal_broken || force)
 		err = write_disk(db, NULL);
 	file_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);

@@ -133,6 +133,12 @@ Test(journal_faults, a_call_fails)
 	refuse_everywhere(false);
 }
 
+/* "On failure nothing of it is seen": nor when the store is opened again. */
+Test(journal_faults, a_call_fails_and_it_is_closed)
+{
+	refuse_everywhere(true);
+}
+
 /* ---- The end, at every call ----------------------------------------------------------------------------------- */
 
 /* Half the journal, drained, and again: both halves are used, one of them twice. */
