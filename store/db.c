@@ -76,6 +76,7 @@ static int file_lock(struct db *db)
 	if (read_place(db, &place)) {
 		db->journal_broken = true;
 	} else if (place.taken != db->place.taken || place.mark != db->place.mark) {
+		db->place.mark += 2;	/* as in write_disk: no entry has what the other has done */
 		restart(db, place.taken);
 		db->marked = false;
 	}
@@ -447,17 +448,17 @@ static void thaw(struct db *db)
 	pthread_mutex_lock(&db->update);
 }
 
-/* What is frozen and what the transaction has written, in one commit, with the number of the last entry that they make unneeded. */
-static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, uint64_t taken)
+/* What is frozen and what the transaction has written, in one commit, with the disk's new place. */
+static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, const struct journal_place *to)
 {
-	struct journal_place place = { htole64(taken), htole64(db->place.mark) };
+	struct journal_place place = { htole64(to->taken), htole64(to->mark) };
 	struct mem note = { 0 };
 	int err = disk_write(db->disk, txn, &db->frozen);
 
 	if (!err && local)
 		err = disk_write(db->disk, txn, local);
 	/* Also when there is no journal: what a forced drain frees can only be used when something has been committed. */
-	if (!err && db->place.mark)
+	if (!err && to->mark)
 		err = mem_put(&note, db->journal_key, db->journal_key_size, &place, sizeof(place));
 	if (!err)
 		err = disk_write(db->disk, txn, &note);
@@ -471,13 +472,27 @@ static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem 
 }
 
 /*
+ * Where the disk will be. Entries may follow while it is being written: they bear the new mark, and are good for the disk as it is, too, which knows
+ * that one comes after its own. Not so when what is written now is in no entry: then a mark is left out, and none comes meanwhile.
+ */
+static struct journal_place next_place(const struct db *db, const struct mem *local)
+{
+	bool apart = local || db->exposed || !db->marked;
+
+	return (struct journal_place){
+		db->journal ? journal_last(db->journal) : db->place.taken,
+		db->place.mark ? db->place.mark + (apart ? 2 : 1) : 0,
+	};
+}
+
+/*
  * Takes all that is in memory to disk, and with it what a transaction has written, if there is one: then it is in flight until it is there.
  * Without one, journal and updates go on meanwhile. Needs `update`.
  */
 static int write_disk(struct db *db, const struct mem *local)
 {
+	struct journal_place to;
 	struct disk_txn *txn;
-	uint64_t taken;
 	int err;
 
 	while (db->draining)
@@ -497,26 +512,29 @@ static int write_disk(struct db *db, const struct mem *local)
 		return err;
 	freeze(db);
 	db->draining = true;
-	taken = db->journal ? journal_last(db->journal) : db->place.taken;
+	to = next_place(db, local);
 	if (db->journal && db->half_free) {
 		journal_switch(db->journal);
 		db->half_free = false;
 	}
+	if (db->journal)
+		journal_mark(db->journal, to.mark);
 	pthread_mutex_unlock(&db->update);
-	err = commit_to_disk(db, txn, local, taken);
+	err = commit_to_disk(db, txn, local, &to);
 	pthread_mutex_lock(&db->update);
 	if (err) {
 		atomic_store(&db->flight_id, UINT64_MAX);
+		db->marked = false;
 		/* Only a write transaction tells whether the environment survived. */
 		if (!disk_is_alive(db->disk))
 			db_reopen(db);
 	} else {
-		thaw(db);
-		db->place.taken = taken;
+		db->place = to;
 		db->half_free = true;
 		db->marked = true;
-		if (db->journal_broken && journal_last(db->journal) == taken)
-			restart(db, taken);
+		if (db->journal_broken && journal_last(db->journal) == to.taken)
+			restart(db, to.taken);
+		thaw(db);
 	}
 	db->last_error = is_pending(db) ? err : 0;
 	db->draining = false;

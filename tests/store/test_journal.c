@@ -219,6 +219,68 @@ Test(journal, damaged_before_the_other_half)
 	dir_remove(dir);
 }
 
+static int put_sized(struct db_txn *txn, void *arg)
+{
+	static char bytes[3u << 20];
+
+	return db_put(txn, "large", 5, bytes, *(size_t *)arg);
+}
+
+/* A backup that was taken earlier, by the same process or another one, is put in the place of data.mdb: it is what it was. */
+Test(journal, a_backup_beside_a_later_journal)
+{
+	enum { ROUNDS = 12 };
+	struct { struct text data; uint64_t number; } backups[ROUNDS];
+	char *dir = dir_make(), *copy, what[100];
+	struct db *db = numbered_open(dir, false);
+	struct text journal;
+	uint64_t newest;
+
+	random_seed("journal backup");
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct db_txn *txn;
+
+		for (uint64_t n = 1 + random_below(6); n; n--)
+			cr_assert_eq(numbered_durable(db, NULL), 0);
+		if (i == 4) {
+			db_close(db);
+			db = numbered_open(dir, false);
+		}
+		cr_assert_eq(db_drain(db, true), 0);
+		backups[i].data = text_file(dir, "data.mdb");
+		backups[i].number = numbered_check(db, "now");
+		/* What is too large for the journal is missing from it. */
+		if (i % 3 == 0) {
+			cr_assert_eq(db_durable_begin(db, &txn), 0);
+			cr_assert_eq(put_sized(txn, &(size_t){ 1 << 20 }), 0);
+			cr_assert_eq(db_durable_commit(txn), 0);
+			for (int n = 0; n < 10; n++)
+				cr_assert_eq(numbered_update(db, NULL), 0);
+			cr_assert_eq(db_durable_begin(db, &txn), 0);
+			cr_assert_eq(put_sized(txn, &(size_t){ 2 << 20 }), 0);
+			cr_assert_eq(db_durable_commit(txn), 0);
+		}
+	}
+	for (int n = 0; n < 5; n++)
+		cr_assert_eq(numbered_durable(db, NULL), 0);
+	newest = numbered_check(db, "now");
+	db_close(db);
+	journal = text_file(dir, "journal");
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		uint64_t n;
+
+		snprintf(what, sizeof(what), "backup %u", i);
+		copy = dir_of(backups[i].data, journal);
+		n = state_in(copy, what);
+		/* All that came after the last two is in the journal: they are what a crash would have left now, or in the last drain. */
+		cr_assert_eq(n, i < ROUNDS - 2 ? backups[i].number : newest, "%s has become state %llu", what, (unsigned long long)n);
+		dir_remove(copy);
+		text_free(backups[i].data);
+	}
+	text_free(journal);
+	dir_remove(dir);
+}
+
 /* ---- Sizes ---------------------------------------------------------------------------------------------------- */
 
 #define ENTRY_MOST (JOURNAL_HALF / 4)
