@@ -310,45 +310,6 @@ static void show(struct db *db, struct mem *local, bool durable)
 		tell(db, false);
 }
 
-int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
-{
-	struct db_txn txn = { .db = db, .kind = UPDATE };
-	int err;
-
-	if (db->read_only)
-		return -EROFS;
-	pthread_mutex_lock(&db->update);
-	for (;;) {
-		uint64_t ended = db->ended;
-
-		if (db->mem.bytes + db->frozen.bytes > PENDING_LIMIT) {
-			if (db->last_error) {
-				err = db->last_error;
-				break;
-			}
-			tell(db, true);
-			while (db->ended == ended)
-				pthread_cond_wait(&db->settled, &db->update);
-			continue;
-		}
-		err = run_update(db, &txn, fn, arg);
-		if (!txn.conflict)
-			break;
-		mem_release(&txn.local);
-		while (db->in_flight && db->flight)
-			pthread_cond_wait(&db->settled, &db->update);
-	}
-	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
-	if (!err && db->last_error && !is_small(db, &txn.local))
-		err = db->last_error;
-	if (!err && txn.local.count)
-		show(db, &txn.local, false);
-	file_unlock_if_idle(db);
-	pthread_mutex_unlock(&db->update);
-	mem_release(&txn.local);
-	return err;
-}
-
 bool db_alone(struct db *db)
 {
 	return db->lock_fd >= 0 && db_file_alone(db->lock_fd);
@@ -540,6 +501,50 @@ static int write_disk(struct db *db, const struct mem *local)
 	db->draining = false;
 	db->ended++;
 	pthread_cond_broadcast(&db->settled);
+	return err;
+}
+
+/* Needs `update`. When too much is in memory whoever would add to it takes it to disk: nobody else can be relied on to get there. */
+static int make_room(struct db *db)
+{
+	int err = 0;
+
+	while (!err && db->mem.bytes + db->frozen.bytes > PENDING_LIMIT) {
+		if (db->in_flight || db->draining)
+			pthread_cond_wait(&db->settled, &db->update);
+		else
+			err = db->last_error ? db->last_error : write_disk(db, NULL);
+	}
+	return err;
+}
+
+int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
+{
+	struct db_txn txn = { .db = db, .kind = UPDATE };
+	int err;
+
+	if (db->read_only)
+		return -EROFS;
+	pthread_mutex_lock(&db->update);
+	for (;;) {
+		err = make_room(db);
+		if (err)
+			break;
+		err = run_update(db, &txn, fn, arg);
+		if (!txn.conflict)
+			break;
+		mem_release(&txn.local);
+		while (db->in_flight && db->flight)
+			pthread_cond_wait(&db->settled, &db->update);
+	}
+	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
+	if (!err && db->last_error && !is_small(db, &txn.local))
+		err = db->last_error;
+	if (!err && txn.local.count)
+		show(db, &txn.local, false);
+	file_unlock_if_idle(db);
+	pthread_mutex_unlock(&db->update);
+	mem_release(&txn.local);
 	return err;
 }
 
