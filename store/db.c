@@ -666,8 +666,8 @@ bool db_crowded(struct db *db)
 	bool crowded;
 
 	pthread_mutex_lock(&db->update);
-	crowded = is_pending(db) && (!db_alone(db) || !db->journal || journal_used(db->journal) > JOURNAL_HALF / 2 ||
-				     db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
+	/* Of a journal that fills up on_pending has told. */
+	crowded = is_pending(db) && (!db_alone(db) || !db->journal || db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
 	pthread_mutex_unlock(&db->update);
 	return crowded;
 }

@@ -264,7 +264,11 @@ struct store_save {
 	 */
 	uint64_t writer;
 	int (*prepare)(struct store_save *save);
-	void (*done)(struct store_save *save);	/* called once, on any thread that submits, or the store's own; often before store_submit returns */
+	/*
+	 * Called once, on any thread that submits, or the store's own; often before store_submit returns. So it must not wait for a lock that a thread may
+	 * hold which submits another save, while this one is under way.
+	 */
+	void (*done)(struct store_save *save);
 	void *arg;
 
 	/* Results, set before `done`. */
