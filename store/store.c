@@ -512,11 +512,13 @@ int store_save(struct store *s, struct store_save *save)
 
 	save->done = wake;
 	save->arg = &w;
+	save->flags |= SAVE_WAITS;
 	store_submit(s, save);
 	pthread_mutex_lock(&w.lock);
 	while (!w.finished)
 		pthread_cond_wait(&w.done, &w.lock);
 	pthread_mutex_unlock(&w.lock);
+	save->flags &= ~SAVE_WAITS;
 	return save->error;
 }
 

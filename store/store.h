@@ -291,7 +291,7 @@ struct store_save {
  */
 void store_submit(struct store *s, struct store_save *save);
 
-/* The same, and waits. `done` and `arg` are used by it. Returns save->error. */
+/* The same, and waits; for its own save only. `done` and `arg` are used by it. Returns save->error. */
 int store_save(struct store *s, struct store_save *save);
 
 /* ---- The log ------------------------------------------------------------------------------------------------- */
