@@ -183,6 +183,9 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		db_file_keep_spare(s->directory);
 	if (!err)
 		err = commit_new(s, &s->commit);
+	/* What a killed process has left, and the disk has no room for. */
+	if (!err && !s->read_only && db_pending(s->db))
+		commit_pending(s->commit, true);
 	if (!err && !s->read_only && db_alone(s->db))
 		err = db_update(s->db, drop_orphans, NULL);
 	if (err) {
