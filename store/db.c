@@ -538,7 +538,7 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 			pthread_cond_wait(&db->settled, &db->update);
 	}
 	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
-	if (!err && db->last_error && !is_small(db, &txn.local))
+	if (!err && db->last_error && txn.local.count && !is_small(db, &txn.local))
 		err = db->last_error;
 	if (!err && txn.local.count)
 		show(db, &txn.local, false);

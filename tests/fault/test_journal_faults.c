@@ -139,6 +139,35 @@ Test(journal_faults, a_call_fails_and_it_is_closed)
 	refuse_everywhere(true);
 }
 
+static int put_two_megabytes(struct db_txn *txn, void *arg)
+{
+	static char bytes[2 << 20];
+
+	return db_put(txn, "large", 5, bytes, sizeof(bytes));
+}
+
+static int put_nothing(struct db_txn *txn, void *arg)
+{
+	return 0;
+}
+
+/* An update that finds nothing to do, such as the one at opening, needs no room. */
+Test(journal_faults, nothing_needs_no_room)
+{
+	char *dir = dir_make();
+	struct db *db = numbered_open(dir, false);
+
+	cr_assert_eq(db_update(db, put_two_megabytes, NULL), 0);
+	fault_arm(dir, FAULT_ENOSPC, 1, UINT32_MAX);
+	cr_assert_neq(db_drain(db, false), 0);
+	cr_assert_eq(db_update(db, put_nothing, NULL), 0);
+	cr_assert_neq(db_update(db, put_two_megabytes, NULL), 0);
+	fault_disarm();
+	cr_assert_eq(db_drain(db, false), 0);
+	db_close(db);
+	dir_remove(dir);
+}
+
 /* ---- The end, at every call ----------------------------------------------------------------------------------- */
 
 /* Half the journal, drained, and again: both halves are used, one of them twice. */
