@@ -530,6 +530,60 @@ Test(journal, two_processes_and_kills)
 	board_free(board);
 }
 
+static uint64_t look_on(struct db *reader, uint64_t before, int times, const char *what)
+{
+	for (int i = 0; i < times; i++) {
+		uint64_t n = numbered_check(reader, what);
+
+		cr_assert_geq(n, before, "%s: state %llu after state %llu", what, (unsigned long long)n, (unsigned long long)before);
+		before = n;
+		usleep((useconds_t)random_below(2000));
+	}
+	return before;
+}
+
+/*
+ * Who only reads sees whole states, and none after a later one: beside one who writes; when that is killed; and beside the next, who takes to the tree what the
+ * reader has from the journal.
+ */
+Test(journal, readers_beside_writers)
+{
+	struct board *board = board_make();
+	char *dir = dir_make();
+
+	random_seed("journal readers");
+	db_close(numbered_open(dir, false));
+	for (int round = 0; round < 10; round++) {
+		struct db *early, *late;
+		uint64_t durable, n;
+		pid_t pid;
+
+		pid = start_work(dir, board, UINT64_MAX);
+		while (!atomic_load(&board->ready))
+			usleep(100);
+		early = numbered_open(dir, true);
+		n = look_on(early, 0, 10, "beside a writer");
+		end_work(pid, true);
+		durable = atomic_load(&board->durable);
+		n = look_on(early, n, 2, "its writer was killed");
+		late = numbered_open(dir, true);
+		cr_assert_geq(numbered_check(late, "opened after that"), durable);
+		atomic_store(&board->ready, 0);
+		pid = start_work(dir, board, UINT64_MAX);
+		look_on(late, durable, 10, "beside the next writer");
+		while (!atomic_load(&board->ready))
+			usleep(100);
+		look_on(late, durable, 3, "which goes on");
+		look_on(early, durable, 3, "which goes on, for the first reader");
+		end_work(pid, true);
+		atomic_store(&board->ready, 0);
+		db_close(early);
+		db_close(late);
+	}
+	dir_remove(dir);
+	board_free(board);
+}
+
 /* ---- The file ------------------------------------------------------------------------------------------------- */
 
 static const struct {
