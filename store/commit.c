@@ -238,18 +238,33 @@ static struct job *take_group(struct commit *c)
 	return group;
 }
 
-/* Needs the lock. Whoever finds nobody leading takes the queue's saves, his own and those that come meanwhile: no thread has to be woken. */
-static void lead(struct commit *c)
+static bool has_job(const struct job *jobs, const struct job *job)
 {
+	while (jobs && jobs != job)
+		jobs = jobs->next;
+	return jobs;
+}
+
+/*
+ * Needs the lock. Whoever finds nobody leading takes the queue's saves, his own and those that come meanwhile: no thread has to be woken. But who waits
+ * for one (`own`, else NULL) leaves the others to the keeper when that is answered: there may be no end of them.
+ */
+static void lead(struct commit *c, const struct job *own)
+{
+	bool answered = false;
+
 	c->led = true;
-	while (c->first) {
+	while (c->first && !answered) {
 		struct job *jobs = take_group(c);
 
+		answered = own && has_job(jobs, own);
 		pthread_mutex_unlock(&c->lock);
 		run_group(c, jobs);
 		pthread_mutex_lock(&c->lock);
 	}
 	c->led = false;
+	if (c->first)
+		pthread_cond_signal(&c->wake);
 	pthread_cond_broadcast(&c->idle);
 }
 
@@ -299,7 +314,7 @@ static void *keep(void *arg)
 		int err;
 
 		if (c->first && !c->led) {
-			lead(c);
+			lead(c, NULL);
 			continue;
 		}
 		if (!c->pending) {
@@ -465,6 +480,6 @@ void commit_submit(struct commit *c, struct store_save *save)
 	if (save->flags & STORE_SAVE_QUEUED)
 		pthread_cond_signal(&c->wake);
 	else if (!c->led)
-		lead(c);
+		lead(c, save->flags & SAVE_WAITS ? job : NULL);
 	pthread_mutex_unlock(&c->lock);
 }

@@ -1,6 +1,7 @@
 /*
  * Group commit. Saves wait in a queue; one thread takes all that are there into one transaction, merges each inside it, commits once and
- * then answers them. That thread is one of those that have submitted them: it goes on until the queue is empty.
+ * then answers them. That thread is one of those that have submitted them: it goes on until the queue is empty, or, when it waits for its own save, until
+ * that is answered; then the keeper goes on.
  *
  *	store_submit -> [queue] -> group -> durable -> done()
  *	                              \-> failed: each alone -> done()

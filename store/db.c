@@ -68,12 +68,15 @@ static int file_lock(struct db *db)
 	if (err)
 		return err;
 	db->locked = true;
+	/* LMDB sees what a process that died in a commit has left only when a write transaction begins. */
+	disk_is_alive(db->disk);
 	if (!db->journal)
 		return 0;
 	/* Another process may have used the journal; it has left nothing in it. */
 	if (read_place(db, &place)) {
 		db->journal_broken = true;
 	} else if (place.taken != db->place.taken || place.mark != db->place.mark) {
+		db->place.mark += 2;	/* as in write_disk: no entry has what the other has done */
 		restart(db, place.taken);
 		db->marked = false;
 	}
@@ -251,6 +254,9 @@ int db_reopen(struct db *db)
 	if (!err)
 		db->reopened++;
 	pthread_rwlock_unlock(&db->memory);
+	/* As in file_lock, which may have found none. */
+	if (!err && !db->read_only)
+		disk_is_alive(db->disk);
 	return err;
 }
 
@@ -302,45 +308,6 @@ static void show(struct db *db, struct mem *local, bool durable)
 	pthread_rwlock_unlock(&db->memory);
 	if (first)
 		tell(db, false);
-}
-
-int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
-{
-	struct db_txn txn = { .db = db, .kind = UPDATE };
-	int err;
-
-	if (db->read_only)
-		return -EROFS;
-	pthread_mutex_lock(&db->update);
-	for (;;) {
-		uint64_t ended = db->ended;
-
-		if (db->mem.bytes + db->frozen.bytes > PENDING_LIMIT) {
-			if (db->last_error) {
-				err = db->last_error;
-				break;
-			}
-			tell(db, true);
-			while (db->ended == ended)
-				pthread_cond_wait(&db->settled, &db->update);
-			continue;
-		}
-		err = run_update(db, &txn, fn, arg);
-		if (!txn.conflict)
-			break;
-		mem_release(&txn.local);
-		while (db->in_flight && db->flight)
-			pthread_cond_wait(&db->settled, &db->update);
-	}
-	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
-	if (!err && db->last_error && !is_small(db, &txn.local))
-		err = db->last_error;
-	if (!err && txn.local.count)
-		show(db, &txn.local, false);
-	file_unlock_if_idle(db);
-	pthread_mutex_unlock(&db->update);
-	mem_release(&txn.local);
-	return err;
 }
 
 bool db_alone(struct db *db)
@@ -442,17 +409,17 @@ static void thaw(struct db *db)
 	pthread_mutex_lock(&db->update);
 }
 
-/* What is frozen and what the transaction has written, in one commit, with the number of the last entry that they make unneeded. */
-static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, uint64_t taken)
+/* What is frozen and what the transaction has written, in one commit, with the disk's new place. */
+static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, const struct journal_place *to)
 {
-	struct journal_place place = { htole64(taken), htole64(db->place.mark) };
+	struct journal_place place = { htole64(to->taken), htole64(to->mark) };
 	struct mem note = { 0 };
 	int err = disk_write(db->disk, txn, &db->frozen);
 
 	if (!err && local)
 		err = disk_write(db->disk, txn, local);
 	/* Also when there is no journal: what a forced drain frees can only be used when something has been committed. */
-	if (!err && db->place.mark)
+	if (!err && to->mark)
 		err = mem_put(&note, db->journal_key, db->journal_key_size, &place, sizeof(place));
 	if (!err)
 		err = disk_write(db->disk, txn, &note);
@@ -466,13 +433,27 @@ static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem 
 }
 
 /*
+ * Where the disk will be. Entries may follow while it is being written: they bear the new mark, and are good for the disk as it is, too, which knows
+ * that one comes after its own. Not so when what is written now is in no entry: then a mark is left out, and none comes meanwhile.
+ */
+static struct journal_place next_place(const struct db *db, const struct mem *local)
+{
+	bool apart = local || db->exposed || !db->marked;
+
+	return (struct journal_place){
+		db->journal ? journal_last(db->journal) : db->place.taken,
+		db->place.mark ? db->place.mark + (apart ? 2 : 1) : 0,
+	};
+}
+
+/*
  * Takes all that is in memory to disk, and with it what a transaction has written, if there is one: then it is in flight until it is there.
  * Without one, journal and updates go on meanwhile. Needs `update`.
  */
 static int write_disk(struct db *db, const struct mem *local)
 {
+	struct journal_place to;
 	struct disk_txn *txn;
-	uint64_t taken;
 	int err;
 
 	while (db->draining)
@@ -492,31 +473,78 @@ static int write_disk(struct db *db, const struct mem *local)
 		return err;
 	freeze(db);
 	db->draining = true;
-	taken = db->journal ? journal_last(db->journal) : db->place.taken;
+	to = next_place(db, local);
 	if (db->journal && db->half_free) {
 		journal_switch(db->journal);
 		db->half_free = false;
 	}
+	if (db->journal)
+		journal_mark(db->journal, to.mark);
 	pthread_mutex_unlock(&db->update);
-	err = commit_to_disk(db, txn, local, taken);
+	err = commit_to_disk(db, txn, local, &to);
 	pthread_mutex_lock(&db->update);
 	if (err) {
 		atomic_store(&db->flight_id, UINT64_MAX);
+		db->marked = false;
 		/* Only a write transaction tells whether the environment survived. */
 		if (!disk_is_alive(db->disk))
 			db_reopen(db);
 	} else {
-		thaw(db);
-		db->place.taken = taken;
+		db->place = to;
 		db->half_free = true;
 		db->marked = true;
-		if (db->journal_broken && journal_last(db->journal) == taken)
-			restart(db, taken);
+		if (db->journal_broken && journal_last(db->journal) == to.taken)
+			restart(db, to.taken);
+		thaw(db);
 	}
 	db->last_error = is_pending(db) ? err : 0;
 	db->draining = false;
 	db->ended++;
 	pthread_cond_broadcast(&db->settled);
+	return err;
+}
+
+/* Needs `update`. When too much is in memory whoever would add to it takes it to disk: nobody else can be relied on to get there. */
+static int make_room(struct db *db)
+{
+	int err = 0;
+
+	while (!err && db->mem.bytes + db->frozen.bytes > PENDING_LIMIT) {
+		if (db->in_flight || db->draining)
+			pthread_cond_wait(&db->settled, &db->update);
+		else
+			err = db->last_error ? db->last_error : write_disk(db, NULL);
+	}
+	return err;
+}
+
+int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg)
+{
+	struct db_txn txn = { .db = db, .kind = UPDATE };
+	int err;
+
+	if (db->read_only)
+		return -EROFS;
+	pthread_mutex_lock(&db->update);
+	for (;;) {
+		err = make_room(db);
+		if (err)
+			break;
+		err = run_update(db, &txn, fn, arg);
+		if (!txn.conflict)
+			break;
+		mem_release(&txn.local);
+		while (db->in_flight && db->flight)
+			pthread_cond_wait(&db->settled, &db->update);
+	}
+	/* While memory can't reach the disk, only small changes are taken, such as the removal that makes room. */
+	if (!err && db->last_error && txn.local.count && !is_small(db, &txn.local))
+		err = db->last_error;
+	if (!err && txn.local.count)
+		show(db, &txn.local, false);
+	file_unlock_if_idle(db);
+	pthread_mutex_unlock(&db->update);
+	mem_release(&txn.local);
 	return err;
 }
 
@@ -615,7 +643,8 @@ int db_drain(struct db *db, bool force)
 	if (db->mem.loose && journal_serves(db))
 		write_journal(db, NULL);
 	land(db);
-	if (is_pending(db) || force)
+	/* An entry that failed may be there, and must not come back. */
+	if (is_pending(db) || db->journal_broken || force)
 		err = write_disk(db, NULL);
 	file_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
@@ -637,8 +666,8 @@ bool db_crowded(struct db *db)
 	bool crowded;
 
 	pthread_mutex_lock(&db->update);
-	crowded = is_pending(db) && (!db_alone(db) || !db->journal || journal_used(db->journal) > JOURNAL_HALF / 2 ||
-				     db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
+	/* Of a journal that fills up on_pending has told. */
+	crowded = is_pending(db) && (!db_alone(db) || !db->journal || db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
 	pthread_mutex_unlock(&db->update);
 	return crowded;
 }

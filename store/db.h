@@ -75,7 +75,10 @@ int db_update(struct db *db, int (*change)(struct db_txn *txn, void *arg), void 
 
 /* Holds the update lock until commit or abort; the same thread must end it. One at a time: waits for the last to end. */
 int db_durable_begin(struct db *db, struct db_txn **ret);
-/* Frees the transaction in any case. On failure nothing of it is seen, and memory is as it was. -ENOSPC, -EIO. */
+/*
+ * Frees the transaction in any case. On failure nothing of it is seen, and memory is as it was; but when the process dies before anything else is durable,
+ * and db_drain did not succeed, it may be there when the store is opened again. -ENOSPC, -EIO.
+ */
 int db_durable_commit(struct db_txn *txn);
 void db_durable_abort(struct db_txn *txn);
 

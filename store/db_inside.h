@@ -41,8 +41,8 @@ struct db {
 	struct journal *journal;	/* update; used by who is in flight. May be NULL */
 	bool journal_broken;		/* update: nothing may be appended until the disk has everything */
 	bool half_free;			/* update: the disk has all that the journal's other half holds */
-	struct journal_place place;	/* update: the last entry that the disk has, and this process's mark; 0 before db_use_journal */
-	bool marked;			/* update: the disk has that mark */
+	struct journal_place place;	/* update: the last entry that the disk has, and its mark; 0 before db_use_journal */
+	bool marked;			/* update: the disk is known to have that mark */
 	uint64_t reopened, journaled;	/* update */
 
 	atomic_uint_fast64_t flight_id;	/* the commit that takes what is frozen to disk; UINT64_MAX: none */

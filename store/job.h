@@ -6,6 +6,7 @@
 #include "store.h"
 #include "view.h"
 
+#define SAVE_WAITS (1u << 30)	/* private flag of a save: the thread that submits it waits for it */
 #define SAVE_UNDO (1u << 31)	/* private flag of a save: take back version `undo_version` of `ino` */
 
 /* store.c: a read transaction of the store that a view belongs to. */

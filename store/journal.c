@@ -189,27 +189,22 @@ static int apply(const char *at, const char *end, struct mem *to)
 	return 0;
 }
 
-/* The run of entries at the beginning of a half that follow *last, or are taken already. */
+/* The run of entries at the beginning of a half: those that follow *last count, others are taken already. */
 static int replay_half(const char *half, uint64_t mark, struct mem *to, uint64_t *last)
 {
-	struct head h, next;
+	struct head h;
 	size_t at = 0;
 	int err = 0;
 
-	if (!entry_at(half, 0, &h) || h.mark != mark)
-		return 0;
-	do {
-		if (h.number > *last + 1)
+	for (uint64_t number = 0; !err && entry_at(half, at, &h) && (!at || h.number == number); number = h.number + 1) {
+		if (h.mark - mark <= 1 && h.number > *last + 1)
 			return -EUCLEAN;
-		if (h.number == *last + 1) {
+		if (h.mark - mark <= 1 && h.number == *last + 1) {
 			err = apply(half + at + sizeof(h), half + at + h.size, to);
 			*last = h.number;
 		}
 		at += whole_sectors(h.size);
-		if (!entry_at(half, at, &next) || next.number != h.number + 1 || next.mark != mark)
-			break;
-		h = next;
-	} while (!err);
+	}
 	return err;
 }
 
@@ -232,13 +227,17 @@ int journal_replay(struct journal *j, const struct journal_place *place, struct 
 		at += n;
 	}
 	for (int i = 0; i < 2; i++) {
-		if (!entry_at(bytes + i * JOURNAL_HALF, 0, &h[i]) || h[i].mark != place->mark)
+		if (!entry_at(bytes + i * JOURNAL_HALF, 0, &h[i]))
 			h[i].number = UINT64_MAX;
+		/* The tree is older than this journal: a copy, put in the place of the one that it belongs to. */
+		else if (h[i].mark - place->mark > 1 && h[i].mark - place->mark < UINT32_MAX)
+			goto none;
 	}
 	older = h[1].number < h[0].number;
 	err = replay_half(bytes + older * JOURNAL_HALF, place->mark, to, &last);
 	if (!err)
 		err = replay_half(bytes + !older * JOURNAL_HALF, place->mark, to, &last);
+none:
 	if (!err)
 		*ret_last = last;
 out:
@@ -264,6 +263,11 @@ uint64_t journal_last(const struct journal *j)
 size_t journal_used(const struct journal *j)
 {
 	return j->at;
+}
+
+void journal_mark(struct journal *j, uint64_t mark)
+{
+	j->mark = mark;
 }
 
 void journal_switch(struct journal *j)

@@ -4,9 +4,9 @@
  *
  * The file has two halves. Entries are numbered; what the tree says it has taken is not needed any more. While what one
  * half holds is taken to the tree, entries go on in the other. Whoever opens the store after a crash replays what follows the number that the
- * tree has taken; an entry that was cut short does not count, nor does what comes after it. Entries bear the mark of the process that wrote them, and
- * the tree knows it: so the journal of another tree, say of the one before a backup was put in its place, is not taken for its own. FORMAT.md has
- * every byte.
+ * tree has taken; an entry that was cut short does not count, nor does what comes after it. Entries bear the mark of the tree that they follow, and
+ * each commit gives the tree the next one: so the journal of another tree, say of the one before a backup was put in its place, is not taken for its
+ * own. FORMAT.md has every byte.
  *
  * No lock inside: db.c sees to it that one thread of one process uses it.
  */
@@ -27,7 +27,7 @@ struct journal;
 /* Where the tree is in its journal. */
 struct journal_place {
 	uint64_t taken;	/* the number of the last entry that the tree has */
-	uint64_t mark;	/* of the entries after it */
+	uint64_t mark;	/* of the tree; entries that follow it have this one, or the next: they came while it was being written */
 };
 
 /* Makes the journal of the store in `dir` when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */
@@ -57,6 +57,9 @@ int journal_add(struct buf *entry, const struct mem_node *n);
  * may be appended until journal_restart.
  */
 int journal_append(struct journal *j, struct buf *entry);
+
+/* Entries have this mark from now on. */
+void journal_mark(struct journal *j, uint64_t mark);
 
 /* From now on the other half is written to. All that it holds must have been taken. */
 void journal_switch(struct journal *j);

@@ -183,6 +183,9 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		db_file_keep_spare(s->directory);
 	if (!err)
 		err = commit_new(s, &s->commit);
+	/* What a killed process has left, and the disk has no room for. */
+	if (!err && !s->read_only && db_pending(s->db))
+		commit_pending(s->commit, true);
 	if (!err && !s->read_only && db_alone(s->db))
 		err = db_update(s->db, drop_orphans, NULL);
 	if (err) {
@@ -512,11 +515,13 @@ int store_save(struct store *s, struct store_save *save)
 
 	save->done = wake;
 	save->arg = &w;
+	save->flags |= SAVE_WAITS;
 	store_submit(s, save);
 	pthread_mutex_lock(&w.lock);
 	while (!w.finished)
 		pthread_cond_wait(&w.done, &w.lock);
 	pthread_mutex_unlock(&w.lock);
+	save->flags &= ~SAVE_WAITS;
 	return save->error;
 }
 

@@ -265,7 +265,11 @@ struct store_save {
 	 */
 	uint64_t writer;
 	int (*prepare)(struct store_save *save);
-	void (*done)(struct store_save *save);	/* called once, on any thread that submits, or the store's own; often before store_submit returns */
+	/*
+	 * Called once, on any thread that submits, or the store's own; often before store_submit returns. So it must not wait for a lock that a thread may
+	 * hold which submits another save, while this one is under way.
+	 */
+	void (*done)(struct store_save *save);
 	void *arg;
 
 	/* Results, set before `done`. */
@@ -288,7 +292,7 @@ struct store_save {
  */
 void store_submit(struct store *s, struct store_save *save);
 
-/* The same, and waits. `done` and `arg` are used by it. Returns save->error. */
+/* The same, and waits; for its own save only. `done` and `arg` are used by it. Returns save->error. */
 int store_save(struct store *s, struct store_save *save);
 
 /* ---- The log ------------------------------------------------------------------------------------------------- */

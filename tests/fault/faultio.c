@@ -214,6 +214,10 @@ static ssize_t do_write(int fd, const void *bytes, size_t size, off_t offset)
 		n = write_bytes(fd, bytes, size / 2, offset);
 		kill(getpid(), SIGKILL);
 		break;
+	case FAULT_AFTER:
+		n = write_bytes(fd, bytes, size, offset);
+		kill(getpid(), SIGKILL);
+		break;
 	default:
 		n = fail(fault);
 	}
@@ -229,7 +233,7 @@ static int decide_sync(int fd, int number)
 
 	pthread_mutex_lock(&lock);
 	fault = decide_fd(fd);
-	if (fault == FAULT_TORN)
+	if (fault == FAULT_TORN || fault == FAULT_AFTER)
 		kill(getpid(), SIGKILL);
 	if (fault != FAULT_NONE) {
 		rc = fail(fault);
@@ -255,7 +259,7 @@ static bool path_fails(const char *path, int *ret)
 	snprintf(real, sizeof(real), "%s", path);
 	fault = decide(real);
 	pthread_mutex_unlock(&lock);
-	if (fault == FAULT_TORN)
+	if (fault == FAULT_TORN || fault == FAULT_AFTER)
 		kill(getpid(), SIGKILL);
 	if (fault != FAULT_NONE)
 		*ret = fail(fault);
@@ -311,7 +315,7 @@ int ftruncate(int fd, off_t size)
 	pthread_mutex_lock(&lock);
 	fault = decide_fd(fd);
 	pthread_mutex_unlock(&lock);
-	if (fault == FAULT_TORN)
+	if (fault == FAULT_TORN || fault == FAULT_AFTER)
 		kill(getpid(), SIGKILL);
 	return fault == FAULT_NONE ? (int)syscall(SYS_ftruncate, fd, size) : fail(fault);
 }

@@ -14,6 +14,7 @@ enum fault {
 	FAULT_SHORT,		/* half of a write is done, and said so; other calls: EIO */
 	FAULT_KILL,		/* the process dies before the call */
 	FAULT_TORN,		/* the process dies when half of a write is done */
+	FAULT_AFTER,		/* the process dies when the call is done, and does not see that it is */
 	FAULT_POWER,		/* the power fails before the call: of what was not synced some is lost, some is there, some in part */
 };
 

@@ -1,12 +1,14 @@
 /* A full disk: a filesystem of two megabytes, mounted where only this test sees it. Needs root. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -128,6 +130,89 @@ Test(space, full_disk)
 Test(space, full_disk_delayed)
 {
 	run(20);
+}
+
+static uint64_t pending_bytes(struct store *s)
+{
+	struct store_stats stats;
+
+	cr_assert_eq(store_stats(s, false, &stats), 0);
+	return stats.pending_bytes;
+}
+
+static void fill_disk(const char *path)
+{
+	static char bytes[4096];
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	cr_assert_geq(fd, 0);
+	while (write(fd, bytes, sizeof(bytes)) > 0)
+		;
+	cr_assert_eq(errno, ENOSPC);
+	close(fd);
+}
+
+/*
+ * Killed with a full journal, and opened when the disk is full: all is there. When there is room it goes to the tree by itself, and others, who wait for that,
+ * can open the store.
+ */
+Test(space, opened_full_after_a_kill)
+{
+	char *dir = dir_make(), *path, *ballast;
+	struct store_save save;
+	struct store_attr a;
+	struct text t;
+	struct store *s;
+	int status;
+	pid_t pid;
+
+	if (!mount_small(dir)) {
+		int err = errno;
+
+		dir_remove(dir);
+		cr_skip_test("mounting is not allowed here: %s", strerror(err));
+	}
+	cr_assert_eq(mount(NULL, dir, NULL, MS_REMOUNT, "size=6m"), 0);
+	cr_assert(asprintf(&path, "%s/store", dir) > 0 && asprintf(&ballast, "%s/ballast", dir) > 0);
+	store_close(must_open(path, 0));
+	fflush(stdout);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid) {
+		s = must_open(path, 0);
+		save = save_text(s, "first.json", (struct text){ "[1]", 3 }, NULL, 0);
+		_exit(save.error || fill(s, 0, 22) != 22 || !pending_bytes(s));
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	fill_disk(ballast);
+	s = must_open(path, 0);
+	cr_assert_gt(pending_bytes(s), 0);
+	check_there(s, 22);
+	cr_assert_eq(store_lookup(s, STORE_ROOT, "first.json", &a), 0);
+	cr_assert_eq(unlink(ballast), 0);
+	while (pending_bytes(s))
+		usleep(1000);
+	fflush(stdout);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid) {
+		struct store *other = must_open(path, 0);
+
+		save = save_text(other, "second.json", (struct text){ "[2]", 3 }, NULL, 0);
+		_exit(save.error != 0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	t = read_name(s, "second.json");
+	cr_assert_eq(t.size, 3);
+	text_free(t);
+	check_there(s, 22);
+	must_close(s);
+	free(path);
+	free(ballast);
+	cr_assert_eq(umount(dir), 0);
+	dir_remove(dir);
 }
 
 /* The largest size of the store is a full disk of its own. */
