@@ -6,6 +6,7 @@
 
 #include "base.h"
 #include "edit.h"
+#include "respell.h"
 #include "tree.h"
 #include "value.h"
 
@@ -176,7 +177,7 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 	}
 	c->base = &a->bases[a->count];
 	a->count++;
-	return a->as_text ? outline_candidate(a, base, c) : merge_diff(&a->job->written, c->view, &c->diff);
+	return a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
 }
 
 static int choose(struct apply *a)
@@ -385,7 +386,7 @@ static int save_document(struct apply *a)
 	if (a->as_text) {
 		/* What was found by outlines says nothing of messages. */
 		merge_diff_release(&c->diff);
-		err = merge_diff(&a->job->written, c->view, &c->diff);
+		err = respell_diff(a->txn, a->job, c->base, c->view, a->current, &c->diff);
 		if (err)
 			return err;
 	}

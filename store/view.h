@@ -124,6 +124,9 @@ uint64_t view_ending(const struct store_view *v, uint64_t offset, uint64_t *ret_
 /* Builds the view of a version (0: the newest) from the records. -ENOENT, -EUCLEAN, -ENOMEM. */
 int view_load(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_view **ret);
 
+/* A message's record: its fixed part; its lead and body, borrowed. -EUCLEAN. */
+int message_parse(struct db_value value, struct rec_message *ret_head, struct db_value *ret);
+
 /* The record of an item: *ret_head its fixed part, *ret its lead and body, borrowed from the transaction. -EUCLEAN when it is missing. */
 int view_record(struct db_txn *txn, struct store_view *v, const struct view_item *item, struct rec_message *ret_head, struct db_value *ret);
 
