@@ -53,6 +53,8 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 		h->truncated = (h->flags & O_TRUNC) != 0;
 		if (!err && h->truncated)
 			handle_changed(h, who);
+		else if (!err)
+			atomic_store(&h->draft_size, HANDLE_NONE);	/* another may save before this one writes */
 	}
 	return err;
 }

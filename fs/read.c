@@ -57,6 +57,9 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	/* It was opened by the name it had, perhaps, and will be saved by that. */
 	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
 		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
+	/* Who made the file, or has saved, goes on from what he reads now. */
+	if (v && h->has_draft && !h->dirty)
+		handle_undraft(h);
 	/* A handle that is read before it is written is based on that read. */
 	if (handle_writes(h) && !h->has_draft) {
 		struct ticket_set *set;

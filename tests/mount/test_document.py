@@ -105,6 +105,21 @@ def fixed_at_first_read(t):
 		equal(len(json.loads(f.readall())), 3, "from the start after the end")
 
 
+@cases("P1: who made the file and then reads what another saved goes on from that ({})", [("O_RDWR", 0), ("O_APPEND", os.O_APPEND)])
+def made_then_read(t, name, flags):
+	path = t.path("s.json")
+	fd = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+	equal(os.fstat(fd).st_size, 0, "size of a new file")
+	forked(write_once, path, messages("other's"))		# as if it had held a lock on the file
+	equal(os.fstat(fd).st_size, len(messages("other's")), "size after that")
+	equal(os.read(fd, 8192), messages("other's"), "read by who made it")
+	os.ftruncate(fd, 0)
+	os.lseek(fd, 0, os.SEEK_SET)
+	os.write(fd, messages("other's", "mine"))
+	os.close(fd)
+	equal(contents(path), ["other's", "mine"], "in the end")
+
+
 @case("P3: nobody sees a save before it is closed")
 def unseen(t):
 	path = t.path("s.json")
