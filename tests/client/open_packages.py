@@ -2,18 +2,13 @@
 """
 Packages that are not safe yet, and so not part of tools/check. The README lists them.
 
-lowdb: processes share a temp name (rule 14). Perl's JSON::PP: each process writes the members of every message in another order, so that a
-rewrite looks like other messages. sponge: writes what another process of the pipeline has read, without a rename. vim: renames the file
-away and makes it anew, under names that all vims share.
+lowdb: processes share a temp name (rule 14). vim: renames the file away and makes it anew, under names that all vims share.
 """
 import packages
 from harness import cases, main
 
 LOWDB = [("lowdb", "lowdb", 1), ("lowdb, 4 tasks a process", "lowdb", 4), ("lowdb in memory", "lowdb in memory", 1)]
 PROGRAMS = [
-	("Perl open", lambda: packages.program("perl", "open")),
-	("Perl flock", lambda: packages.program("perl", "flock")),
-	("jq and sponge", lambda: packages.program("sh", "sponge", "sponge", b"[]\n")),
 	("vim", lambda: packages.program("sh", "vim", "vim", b"[\n]\n")),
 	("vim, backupcopy=yes", lambda: packages.program("sh", "vim-yes", "vim", b"[\n]\n")),
 ]
@@ -36,7 +31,7 @@ def plain_lowdb(t, name, kind, tasks):
 
 @cases("control: {} on a plain directory", PROGRAMS)
 def plain_programs(t, name, racer):
-	packages.on_plain(t, packages.listed, racer(), safe="flock" in name)
+	packages.on_plain(t, packages.listed, racer())
 
 
 if __name__ == "__main__":

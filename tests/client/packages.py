@@ -74,7 +74,16 @@ def race(words, path, tasks=1):
 	return saved
 
 
-def npm(t, name, kind, tasks=1):
+def starting(words, tasks=1, before=None):
+	"""A race on a file that holds `before` at first."""
+	def run(path):
+		if before is not None:
+			forked(write, path, before)		# by none of the writers' ancestors: children inherit what their parents have seen
+		return race(words, path, tasks)
+	return run
+
+
+def npm(t, name, kind, tasks=1, before=None):
 	"""A race of packages.mjs. Node looks for packages beside the script, so it is copied to where they can be."""
 	need("node")
 	if not os.path.isdir(os.path.join(NODE_MODULES, name)):
@@ -82,28 +91,23 @@ def npm(t, name, kind, tasks=1):
 	place = t.place("node")
 	shutil.copy(os.path.join(HERE, "packages.mjs"), place)
 	os.symlink(os.path.realpath(NODE_MODULES), os.path.join(place, "node_modules"))
-	return lambda path: race(["node", os.path.join(place, "packages.mjs"), kind], path, tasks)
+	return starting(["node", os.path.join(place, "packages.mjs"), kind], tasks, before)
 
 
 PROGRAMS = {"php": "packages.php", "perl": "packages.pl", "sh": "packages.sh"}
 
 
 def program(name, kind, further=None, before=None):
-	"""A race of one of these scripts. `further`: a program that it needs; `before`: what the file holds at first."""
+	"""A race of one of these scripts. `further`: a program that it needs."""
 	for p in (name, further):
 		if p:
 			need(p)
-
-	def run(path):
-		if before is not None:
-			forked(write, path, before)		# by none of the writers' ancestors: children inherit what their parents have seen
-		return race([name, os.path.join(HERE, PROGRAMS[name]), kind], path)
-	return run
+	return starting([name, os.path.join(HERE, PROGRAMS[name]), kind], 1, before)
 
 
 def aiofiles(kind, tasks):
 	need_module("aiofiles")
-	return lambda path: race([sys.executable, os.path.join(HERE, "packages_aiofiles.py"), kind], path, tasks)
+	return starting([sys.executable, os.path.join(HERE, "packages_aiofiles.py"), kind], tasks)
 
 
 class Result:

@@ -44,7 +44,10 @@ async def task(save, path, memory, name, saves):
 
 
 async def main(kind, path, writer, saves, tasks):
-	memory = await load(path) if kind == "memory" else []
+	try:
+		memory = await load(path) if kind == "memory" else []
+	except ValueError:		# on a plain directory: torn
+		memory = []
 	await asyncio.gather(*[task(KINDS[kind], path, memory, f"{writer}t{i}", int(saves)) for i in range(int(tasks))])
 
 
