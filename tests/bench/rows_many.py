@@ -1,10 +1,11 @@
-"""Rows 5 to 7 and 14 to 16: many writers at once, and appends through store.h."""
+"""Rows 5 to 7, 14 to 16 and 18: many writers at once, and appends through store.h."""
+import fcntl
 import os
 import subprocess
 import threading
 
-from harness import Figure, Mount, Redis, alternate, column, memory, middle, ratios
-from sessions import document_of, fresh, put
+from harness import Figure, Mount, Redis, alternate, clock, column, memory, middle, ratios
+from sessions import FsyncHistoryService, HistoryService, document_of, fresh, history, put
 
 
 def rate(bench, directory, writers, saves, *how):
@@ -175,3 +176,53 @@ def row_16(bench):
 			figures.append(Figure("16", f"8 writers beside 8 readers / alone: {what}", ratios(results), *reach,
 					      beside_per_s=middle(column(results, 0)), alone_per_s=middle(column(results, 1))))
 	return figures
+
+
+def locked_writer(service, path, saves, number):
+	"""A client that loses nothing anywhere: flock on a file beside the session from before it reads until it has saved."""
+	for n in range(saves):
+		with open(path + ".lock", "w", encoding="utf-8") as lock:
+			fcntl.flock(lock, fcntl.LOCK_EX)
+			service.save_message("s", "user", f"message {n} of writer {number}: " + "what is it? " * 14)
+
+
+def together(writers, function, *arguments):
+	"""Runs the function in processes, all at once; the last argument is the writer's number."""
+	children = []
+	for number in range(writers):
+		pid = os.fork()
+		if pid == 0:
+			code = 1
+			try:
+				function(*arguments, number)
+				code = 0
+			finally:
+				os._exit(code)
+		children.append(pid)
+	if any([os.waitpid(pid, 0)[1] for pid in children]):
+		raise RuntimeError("a writer failed")
+
+
+def row_18(bench):
+	"""Writers that lock rightly, 8 processes on one session of 100 messages: ours over the plain disk, with os.fsync for durability=commit."""
+	writers, saves = 8, 3 if bench.quick else 25
+	plain = bench.directory("disk", "locked")
+	with Mount(bench) as synced, Mount(bench, "delayed=50") as delayed:
+		def side(service, directory):
+			service = service(fresh(directory, 0))
+			service.write_history("s", history(100))
+			time = clock(together, writers, locked_writer, service, service._path("s"), saves)
+			if len(service.get_history("s")) != 100 + writers * saves:
+				raise RuntimeError(f"messages were lost in {directory}")
+			return time / (writers * saves)
+
+		sides = [lambda: side(HistoryService, synced.point), lambda: side(FsyncHistoryService, plain),
+			 lambda: side(HistoryService, delayed.point), lambda: side(HistoryService, plain)]
+		alternate(1, *sides)
+		results = alternate(3 if bench.quick else 9, *sides)
+	names = ("ours_us", "disk_fsync_us", "ours_delayed_us", "disk_us")
+	times = {name: middle(column(results, i)) * 1e6 for i, name in enumerate(names)}
+	return [
+		Figure("18", "8 writers that lock: ours / disk + fsync", ratios((a, b) for a, b, _, _ in results), "<=", 1.5, **times),
+		Figure("18", "8 writers that lock, delayed: ours / disk", ratios((c, d) for _, _, c, d in results), "<=", 1.5, **times),
+	]
