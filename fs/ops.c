@@ -54,7 +54,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
 			if (store_former(m->store, parent, name, &ino, &version))
 				ino = version = 0;
-			tickets_shown(m->tickets, &who, parent, name, ino, version);
+			/* Who renamed it away himself learns nothing by that: he makes it anew from what he knew of it (rule 13). */
+			if (!ino || version || !renamed_by(m->renamed, parent, name, &who))
+				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}
 	if (err)

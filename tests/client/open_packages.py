@@ -43,6 +43,11 @@ def backup(t):
 	equal(json.loads(read(path)), ["first", "other's", "mine"], "in the end")
 
 
+@case("P2: what another program adds while a person edits in vim with backupcopy=yes stays")
+def vim(t):
+	equal(packages.edit_in_vim(t, "backupcopy=yes"), ["first", "another", "a person's"], "in the end")
+
+
 @cases("control: {} on a plain directory", LOWDB)
 def plain_lowdb(t, name, kind, tasks):
 	packages.on_plain(t, packages.enveloped, packages.npm(t, "lowdb", kind, tasks))

@@ -10,12 +10,13 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 
 from tally import Readers, Tally, mark
-from harness import QUICK, Failure, Skip, forked, require, shorten, write
+from harness import QUICK, Failure, Skip, command, equal, forked, require, shorten, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODE_MODULES = os.path.join(HERE, "..", "..", ".build", "npm", "node_modules")
@@ -108,6 +109,22 @@ def program(name, kind, further=None, before=None):
 def aiofiles(kind, tasks):
 	need_module("aiofiles")
 	return starting([sys.executable, os.path.join(HERE, "packages_aiofiles.py"), kind], tasks)
+
+
+APPEND = "import json, sys; d = json.load(open(sys.argv[1])); d.append({'role': 'user', 'content': 'another'}); json.dump(d, open(sys.argv[1], 'w'))"
+
+
+def edit_in_vim(t, options):
+	"""A person reads a session in vim, another program adds a message, the person saves. The texts in the end."""
+	need("vim")
+	path = t.path("s.json")
+	forked(write, path, b'[\n{"role": "user", "content": "first"}\n]\n')
+	meanwhile = shlex.join([sys.executable, "-c", APPEND, path])
+	command("vim", "-es", "-u", "NONE", "-i", "NONE", "-n", "--cmd", f"set nocompatible backupskip= {options}", "-S", os.path.join(HERE, "packages.vim"), path,
+		env={**os.environ, "MESSAGE": '{"role": "user", "content": "a person\'s"}', "MEANWHILE": meanwhile}, input="y\n")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+	with open(path, encoding="utf-8") as f:
+		return listed(json.load(f))
 
 
 class Result:

@@ -9,8 +9,8 @@ save() {
 	jq) jq ". + [$message]" "$file" >"$file.$writer" && mv "$file.$writer" "$file" ;;
 	sponge) jq ". + [$message]" "$file" | sponge "$file" ;;
 	perl) MESSAGE=$message perl -0777 -i -pe 's/(\})?\n\]\n\z/($1 ? "$1,\n" : "\n") . "$ENV{MESSAGE}\n]\n"/e or die "not a list\n"' "$file" ;;
-	vim) MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip=' -S "$scripts/packages.vim" "$file" ;;
-	vim-yes) MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip= backupcopy=yes' -S "$scripts/packages.vim" "$file" ;;
+	vim) echo y | MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip=' -S "$scripts/packages.vim" "$file" ;;
+	vim-yes) echo y | MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip= backupcopy=yes' -S "$scripts/packages.vim" "$file" ;;
 	esac
 }
 

@@ -465,6 +465,21 @@ def merges(t, name, base, first, second, wanted):
 		equal(contents(path), wanted, way.__name__)
 
 
+@case("P2: who renames the session away to make it anew keeps what others added since it was read (rule 13)")
+def made_anew(t):
+	path = t.path("s.json")
+	write(path, messages("a"))
+
+	def edit():
+		document = messages(*contents(path), "mine")
+		forked(append, path, "other's")
+		os.rename(path, path + "~")
+		write_once(path, document, os.O_CREAT)
+		os.unlink(path + "~")
+	forked(edit)
+	equal((contents(path), os.listdir(t.dir)), (["a", "other's", "mine"], ["s.json"]), "in the end")
+
+
 @case("P2: a blind replacement replaces (rule 8)")
 def blind(t):
 	path = t.path("s.json")
