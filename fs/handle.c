@@ -114,6 +114,13 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 	return 0;
 }
 
+void handle_undraft(struct handle *h)
+{
+	draft_release(&h->draft);
+	h->has_draft = false;
+	atomic_store(&h->draft_size, HANDLE_NONE);
+}
+
 #define SETTLE_NS 10000000	/* a release follows its flush within microseconds; a long wait would slow who looks at a file being written */
 
 static uint64_t now_ns(void)

@@ -79,6 +79,8 @@ static inline struct handle *handle_of(struct fuse_file_info *fi)
 
 /* Begins the draft if there is none: nothing yet with `truncate`, else what the file holds. Needs the lock. */
 int handle_draft(struct mount *m, struct handle *h, bool truncate);
+/* Drops the draft: what is stored counts. Needs the lock. */
+void handle_undraft(struct handle *h);
 /* The draft has changed by a write of this process. Needs the lock. */
 void handle_changed(struct handle *h, const struct process *who);
 

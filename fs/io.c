@@ -67,6 +67,8 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 		h->truncated = (h->flags & O_TRUNC) != 0;
 		if (!err && h->truncated)
 			handle_changed(h, who);
+		else if (!err)
+			atomic_store(&h->draft_size, HANDLE_NONE);	/* another may save before this one writes */
 	}
 	return err;
 }
@@ -165,7 +167,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	struct store_attr dir;
 	struct inode *inode;
 	uint64_t ino, version;
-	bool renamed;
+	bool renamed, known = false;
 	int err = store_getattr(m->store, parent, &dir);
 
 	if (!err && m->options.read_only)
@@ -186,9 +188,12 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
-	/* Its look-up did not count, but what others make meanwhile it did not know. */
-	renamed = renamed_by(m->renamed, parent, name, who);
-	if (renamed)
+	/*
+	 * Its look-up did not count. What it had read and renamed away it makes anew from that (rule 13); else what others make
+	 * meanwhile it did not know.
+	 */
+	renamed = renamed_by(m->renamed, parent, name, who, &known);
+	if (renamed && !known)
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
 	err = open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
 	if (!err && !renamed && (*ret)->set)

@@ -51,10 +51,13 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		} else {
 			struct process who = caller(req);
 
-			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). Who has just renamed it away learns nothing. */
+			/*
+			 * Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). Who has just
+			 * renamed it away learns nothing by that: it makes it anew from what it knew (rule 13).
+			 */
 			if (store_former(m->store, parent, name, &ino, &version))
 				ino = version = 0;
-			if (!renamed_by(m->renamed, parent, name, &who))
+			if (!renamed_by(m->renamed, parent, name, &who, NULL))
 				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}
@@ -230,6 +233,24 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_err(req, -err);
 }
 
+/* Whether it has read the document of this name, and not saved since. */
+static bool has_read(struct mount *m, const struct process *who, uint64_t parent, const char *name)
+{
+	const struct store_base *bases;
+	struct ticket_set *set;
+	size_t count = 0;
+	bool found = false;
+
+	if (tickets_freeze(m->tickets, who, &set))
+		return false;
+	if (!tickets_bases(m->tickets, set, parent, name, false, &bases, &count)) {
+		for (size_t i = 0; i < count; i++)
+			found |= bases[i].ino && !(bases[i].flags & STORE_BASE_WRITTEN);
+	}
+	ticket_set_free(set);
+	return found;
+}
+
 static int plain_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 			unsigned flags)
 {
@@ -250,7 +271,7 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 		inodes_unlinked(m->inodes, to.ino, who);
 	temps_forget(m->temps, from.ino);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
-		renamed_add(m->renamed, from.ino, parent, name, who);
+		renamed_add(m->renamed, from.ino, parent, name, who, has_read(m, who, parent, name));
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
 	return 0;

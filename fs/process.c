@@ -367,6 +367,16 @@ bool process_dying(pid_t tid)
 	return tid > 0 && read_stat_of(tid, &s) && (s.flags & FLAG_EXITING) && (s.flags & FLAG_SIGNALED);
 }
 
+bool process_piped(const struct process *who)
+{
+	char path[64], target[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/0", (int)who->tgid);
+	n = readlink(path, target, sizeof(target));
+	return n > 5 && memcmp(target, "pipe:", 5) == 0;
+}
+
 bool process_alive(const struct process *who)
 {
 	struct stat_line s;

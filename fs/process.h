@@ -50,6 +50,9 @@ bool processes_family(struct processes *p, const struct process *who, pid_t *ret
  */
 bool process_dying(pid_t tid);
 
+/* Whether its standard input is a pipe. False when that can't be told. */
+bool process_piped(const struct process *who);
+
 /* Whether the process still exists with that start time and has not exited. Unknown processes count as alive. */
 bool process_alive(const struct process *who);
 

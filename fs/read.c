@@ -59,8 +59,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	/* It was opened by the name it had, perhaps, and will be saved by that. */
 	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
 		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
-	/* A handle that is read before it is written, or written again, is based on that read. */
-	if (handle_writes(h) && !h->dirty && !h->created) {
+	/* A handle that is read before it is written, or written again, or that made the file, is based on what it reads now. */
+	if (handle_writes(h) && !h->dirty && (v || !h->created)) {
 		struct ticket_set *set;
 
 		err = tickets_freeze(m->tickets, who, &set);
@@ -68,8 +68,7 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 			return err;
 		ticket_set_free(h->set);
 		h->set = set;
-		draft_release(&h->draft);
-		h->has_draft = false;
+		handle_undraft(h);
 	}
 	return 0;
 }

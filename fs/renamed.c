@@ -13,6 +13,7 @@ struct rename {
 	uint64_t ino, parent;
 	char name[STORE_NAME_MAX + 1];
 	struct process who;
+	bool read;
 	time_t at;
 };
 
@@ -50,13 +51,13 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who)
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, bool read)
 {
 	struct rename *e;
 
 	pthread_mutex_lock(&r->lock);
 	e = &r->list[r->next++ % COUNT];
-	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .at = now() };
+	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .read = read, .at = now() };
 	strncpy(e->name, name, STORE_NAME_MAX);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -86,14 +87,17 @@ bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char na
 	return found;
 }
 
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who)
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, bool *ret_read)
 {
 	const struct rename *e;
 	bool found = false;
 
 	pthread_mutex_lock(&r->lock);
-	for (unsigned i = 0; !found && (e = latest(r, i)); i++)
+	for (unsigned i = 0; !found && (e = latest(r, i)); i++) {
 		found = e->parent == parent && strcmp(e->name, name) == 0 && e->who.tgid == who->tgid && e->who.start == who->start;
+		if (found && ret_read)
+			*ret_read = e->read;
+	}
 	pthread_mutex_unlock(&r->lock);
 	return found;
 }

@@ -13,12 +13,13 @@ struct renamed;
 int renamed_new(struct renamed **ret);
 void renamed_free(struct renamed *r);	/* NULL is fine */
 
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who);
+/* `read`: who did it had read the document by that name, and not saved since. */
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, bool read);
 
 /* The name that the document had before. */
 bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);
 
-/* Whether this process renamed the document of that name away. */
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who);
+/* Whether this process renamed the document of that name away. *ret_read, which may be NULL, is set when it did: as in renamed_add. */
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, bool *ret_read);
 
 #endif

@@ -397,7 +397,7 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 			save->flags |= STORE_SAVE_MTIME;
 			save->mtime = from->mtime;
 		}
-		if (renamed_by(m->renamed, parent, name, who))
+		if (renamed_by(m->renamed, parent, name, who, NULL))
 			save->flags |= STORE_SAVE_LINEAGE;
 		fill(&w, m, set, who, parent, name);
 		err = store_save(m->store, save);

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLOTS 512		/* a power of two */
-#define DEPTH 32		/* what one process was told of one file by its threads */
+#define SLOTS 1024		/* a power of two */
+#define WAYS 4			/* slots that a process and a file may have: of these the one that was used least lately goes */
+#define DEPTH 16		/* what one process was told of one file by its threads */
 #define OF_THREAD 4		/* of these, what one thread was told, so that a thread that waits meanwhile is not driven out */
 #define NODE_BUFFER 524288	/* what fs.promises.readFile reads at a time */
 
@@ -22,6 +23,7 @@ struct told {
 struct slot {
 	pid_t tgid;
 	uint64_t start, ino;
+	uint64_t last;		/* when it was told something */
 	struct told told[DEPTH];
 };
 
@@ -61,16 +63,24 @@ uint64_t shown_now(struct shown *s)
 	return now;
 }
 
-static struct slot *slot_of(struct shown *s, const struct process *who, uint64_t ino)
-{
-	uint64_t h = (ino * 0x9e3779b97f4a7c15u) ^ ((uint64_t)who->tgid * 0xff51afd7ed558ccdu);
-
-	return &s->slots[h >> 40 & (SLOTS - 1)];
-}
-
 static bool is_of(const struct slot *slot, const struct process *who, uint64_t ino)
 {
 	return slot->tgid == who->tgid && slot->start == who->start && slot->ino == ino;
+}
+
+/* The slot of this process and file; when there is none, the one that it may take. */
+static struct slot *slot_of(struct shown *s, const struct process *who, uint64_t ino)
+{
+	uint64_t h = (ino * 0x9e3779b97f4a7c15u) ^ ((uint64_t)who->tgid * 0xff51afd7ed558ccdu);
+	struct slot *set = &s->slots[h >> 40 & (SLOTS - WAYS)], *found = set;
+
+	for (struct slot *slot = set; slot < set + WAYS; slot++) {
+		if (is_of(slot, who, ino))
+			return slot;
+		if (slot->last < found->last)
+			found = slot;
+	}
+	return found;
 }
 
 static struct told *oldest(struct slot *slot, pid_t tid)
@@ -101,6 +111,7 @@ void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64
 		*slot = (struct slot){ .tgid = who->tgid, .start = who->start, .ino = ino };
 	t = oldest(slot, who->tid);
 	*(t ? t : oldest(slot, 0)) = (struct told){ who->tid, version, size, ++s->now };
+	slot->last = s->now;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -14,6 +14,8 @@
 #define EXITED_S 600
 #define MAX_BYTES (8u << 20)
 #define SECOND UINT64_C(1000000000)
+#define PIPE_BEFORE SECOND	/* the parts of a pipeline are started one after another, on a busy machine with some time between */
+#define PIPE_AFTER (10 * SECOND)
 #define ANCESTORS_MAX 16
 
 struct tickets {
@@ -307,21 +309,30 @@ static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t par
 	return ret;
 }
 
-/* How near a process is to the one that saves; 0: not of its pipeline. */
-static int nearness(const struct client *saver, const struct client *c, bool rename)
+/* How near a process is to the one that saves, in its pipeline. */
+static int nearness(const struct client *saver, const struct client *c)
 {
 	/* A child: the program that was started with its output in the file may be a script around another. */
 	if (c == saver || c->above == saver->who.tgid)
 		return 3;
-	if (!rename)
-		return 0;
 	return saver->above > 0 && c->above == saver->above ? 2 : 1;
 }
 
 /*
+ * Whether a neighbour was started together with the saver and reads since, as the parts of a pipeline do (`jq ... f | sponge f`). Who
+ * writes without a rename, has read nothing and is no part of one is blind: `cat f; cp backup f` restores.
+ */
+static bool reads_beside(const struct tickets *t, const struct client *saver, const struct client *c, const struct entry *e)
+{
+	uint64_t start = saver->who.start * t->tick, other = c->who.start * t->tick;
+
+	return start < other + PIPE_BEFORE && other < start + PIPE_BEFORE && e->first <= start + PIPE_AFTER && process_piped(&saver->who);
+}
+
+/*
  * Rule 8, for who has no candidate: the unused tickets of the process itself, though it read after it had opened the file
- * (`jq ... f > t`); for a rename else of those with the same parent, piped from, else of all in the process group. All of
- * the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
+ * (`jq ... f > t`); else of those with the same parent, piped from, else of all in the process group, and without a rename only what these read
+ * when the saver was started. All of the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
  */
 static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool rename)
 {
@@ -330,11 +341,11 @@ static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t pare
 
 	for (int near = 3; near > 0 && set->count == 0 && set->client->group > 0; near--) {
 		for (c = NULL; ret == 0 && (c = client_of_group(&t->seen, set->client->group, c));) {
-			const struct record *r = nearness(set->client, c, rename) == near ? record_find(&t->seen, c, parent, name) : NULL;
+			const struct record *r = nearness(set->client, c) == near ? record_find(&t->seen, c, parent, name) : NULL;
 
 			for (size_t i = 0; r && i < r->count && ret == 0; i++) {
 				const struct entry *e = &r->entries[i];
-				if (!e->ended && !e->written)
+				if (!e->ended && !e->written && (near == 3 || rename || (near == 2 && reads_beside(t, set->client, c, e))))
 					ret = add_candidate(set, e, 0, e->last, OF_GROUP, c);
 			}
 		}

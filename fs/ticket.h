@@ -57,8 +57,8 @@ void tickets_created(struct tickets *t, struct ticket_set *set, const struct pro
  * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
  * a save of the child used it up, or was done by its first thread.
- * Without any of these: the unused tickets, frozen or not, of the process itself and its children; with `pipeline` set (a rename) else of those with
- * the same parent, else of the process group (rule 8).
+ * Without any of these: the unused tickets, frozen or not, of the process itself and its children; else of those with the same parent, else of the
+ * process group (rule 8); of these, unless `pipeline` is set (a rename), only what was read when the process was started.
  * The array and what it points to live until the next call with this set or until it is freed. -ENOMEM.
  */
 int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,

@@ -324,6 +324,7 @@ static int restyle_one(struct writer *w, const struct merge_keep *k, struct db_v
 	if (err)
 		return err;
 	rec.edition = w->version;
+	rec.hash = written_hash(&e->job->written, k->written);
 	rec.lead_size = lead.size;
 	rec.flags = 0;
 	err = put_message(w->txn, e->ino, old->pos, &rec, lead, body);
@@ -335,6 +336,7 @@ static int restyle_one(struct writer *w, const struct merge_keep *k, struct db_v
 	c = view_at(w->fresh, at);
 	item = &w->fresh->slots[c.slot].block->items[c.at];
 	item->edition = w->version;
+	item->hash = rec.hash;
 	item->size = lead.size + body.size;
 	item->lead = lead.size;
 	return 0;

@@ -6,6 +6,7 @@
 
 #include "apply.h"
 #include "base.h"
+#include "respell.h"
 #include "value.h"
 
 /* Stands for the messages where what surrounds them is merged as JSON. */
@@ -165,7 +166,7 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 	}
 	c->base = &a->bases[a->count];
 	a->count++;
-	return a->as_text ? outline_candidate(a, base, c) : merge_diff(&a->job->written, c->view, &c->diff);
+	return a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
 }
 
 int apply_choose(struct apply *a)
@@ -409,7 +410,7 @@ int apply_document(struct apply *a)
 	if (a->as_text) {
 		/* What was found by outlines says nothing of messages. */
 		merge_diff_release(&c->diff);
-		err = merge_diff(&a->job->written, c->view, &c->diff);
+		err = respell_diff(a->txn, a->job, c->base, c->view, a->current, &c->diff);
 		if (err)
 			return err;
 	}

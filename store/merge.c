@@ -29,7 +29,7 @@ static void view_hashes(const struct store_view *v, uint64_t from, uint64_t to, 
 		*out++ = view_next(&c)->hash;
 }
 
-static int match_rest(struct merge_diff *d, const uint64_t *base, const uint64_t *written)
+int merge_match(struct merge_diff *d, const uint64_t *base, const uint64_t *written)
 {
 	int err = diff_match(base, d->base_rest, written, d->written_rest, d->match);
 
@@ -38,6 +38,7 @@ static int match_rest(struct merge_diff *d, const uint64_t *base, const uint64_t
 	for (size_t i = 0; i < d->written_rest; i++)
 		d->back[i] = DIFF_NONE;
 	d->added = d->written_rest;
+	d->gone = 0;
 	for (size_t i = 0; i < d->base_rest; i++) {
 		if (d->match[i] == DIFF_NONE) {
 			d->gone++;
@@ -75,7 +76,7 @@ int merge_diff(const struct written *w, const struct store_view *base, struct me
 		}
 		for (; i < d.written_rest; i++)
 			hashes[d.base_rest + i] = w->items[d.common + i - w->kept].hash;
-		err = match_rest(&d, hashes, hashes + d.base_rest);
+		err = merge_match(&d, hashes, hashes + d.base_rest);
 	}
 	free(hashes);
 	if (err) {
@@ -94,7 +95,7 @@ int merge_diff_outline(const struct outline *written, const struct outline *base
 
 	d.match = malloc((d.base_rest + 1) * sizeof(*d.match));
 	d.back = malloc((d.written_rest + 1) * sizeof(*d.back));
-	err = d.match && d.back ? match_rest(&d, base->hashes, written->hashes) : -ENOMEM;
+	err = d.match && d.back ? merge_match(&d, base->hashes, written->hashes) : -ENOMEM;
 	if (err) {
 		merge_diff_release(&d);
 		return err;

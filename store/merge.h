@@ -31,6 +31,8 @@ struct merge_diff {
 int merge_diff(const struct written *w, const struct store_view *base, struct merge_diff *ret);
 /* The same by outlines. `*ret_removed`: what the document would remove of the outline `current`. */
 int merge_diff_outline(const struct outline *written, const struct outline *base, const struct outline *current, struct merge_diff *ret, uint64_t *ret_removed);
+/* Matches what is not of the common beginning by these keys, one for each of the rest. -ENOMEM. */
+int merge_match(struct merge_diff *d, const uint64_t *base, const uint64_t *written);
 void merge_diff_release(struct merge_diff *d);
 
 /* Whether a writer with this base had seen what version `version` brought. */

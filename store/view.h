@@ -142,6 +142,9 @@ int view_load(struct db_txn *txn, uint64_t ino, uint64_t version, struct store_v
 /* The newest version's, from the view of an earlier one, whose reference it takes over in any case: appended messages alone are read. */
 int view_renew(struct db_txn *txn, struct store_view *old, struct store_view **ret);
 
+/* A message's record: its fixed part; its lead and body, borrowed. -EUCLEAN. */
+int message_parse(struct db_value value, struct rec_message *ret_head, struct db_value *ret);
+
 /* The record of an item: *ret_head its fixed part, *ret its lead and body, borrowed from the transaction. -EUCLEAN when it is missing. */
 int view_record(struct db_txn *txn, struct store_view *v, const struct view_item *item, struct rec_message *ret_head, struct db_value *ret);
 

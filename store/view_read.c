@@ -9,7 +9,7 @@
 
 /* ---- Bytes ---------------------------------------------------------------------------------------------------- */
 
-static int message_parse(struct db_value value, struct rec_message *ret_head, struct db_value *ret)
+int message_parse(struct db_value value, struct rec_message *ret_head, struct db_value *ret)
 {
 	if (value.size < sizeof(*ret_head))
 		return -EUCLEAN;

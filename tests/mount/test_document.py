@@ -132,6 +132,21 @@ def becomes_document(t):
 	require(sum(child.result() for child in readers) > 0, "nobody read anything")
 
 
+@cases("P1: who made the file and then reads what another saved goes on from that ({})", [("O_RDWR", 0), ("O_APPEND", os.O_APPEND)])
+def made_then_read(t, name, flags):
+	path = t.path("s.json")
+	fd = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+	equal(os.fstat(fd).st_size, 0, "size of a new file")
+	forked(write_once, path, messages("other's"))		# as if it had held a lock on the file
+	equal(os.fstat(fd).st_size, len(messages("other's")), "size after that")
+	equal(os.read(fd, 8192), messages("other's"), "read by who made it")
+	os.ftruncate(fd, 0)
+	os.lseek(fd, 0, os.SEEK_SET)
+	os.write(fd, messages("other's", "mine"))
+	os.close(fd)
+	equal(contents(path), ["other's", "mine"], "in the end")
+
+
 @case("P3: nobody sees a save before it is closed")
 def unseen(t):
 	path = t.path("s.json")
@@ -475,6 +490,21 @@ def merges(t, name, base, first, second, wanted):
 		os.write(go[1], b"x")
 		child.result()
 		equal(contents(path), wanted, way.__name__)
+
+
+@case("P2: who renames the session away to make it anew keeps what others added since it was read (rule 13)")
+def made_anew(t):
+	path = t.path("s.json")
+	write(path, messages("a"))
+
+	def edit():
+		document = messages(*contents(path), "mine")
+		forked(append, path, "other's")
+		os.rename(path, path + "~")
+		write_once(path, document, os.O_CREAT)
+		os.unlink(path + "~")
+	forked(edit)
+	equal((contents(path), os.listdir(t.dir)), (["a", "other's", "mine"], ["s.json"]), "in the end")
 
 
 @case("P2: a blind replacement replaces (rule 8)")

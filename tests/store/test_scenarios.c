@@ -40,6 +40,17 @@ static const struct scenario scenarios[] = {
 		SAVE("0", "[{\"a\":1}]", "[{\"a\":1}]"),
 		SAVE("1", "[{\"a\":1},\"ok\"]", "[{\"a\":1},\"ok\"]"),
 		SAVE_AS("1", "[{\"a\":1},\"ok\"]", "[{\"a\":1},\"ok\",\"ok\"]", 0, MERGED) } },
+	{ "two that spell all messages anew do not double them", {
+		SAVE("0", "[{\"a\":1,\"b\":\"\\u00fc\"},7]", "[{\"a\":1,\"b\":\"\\u00fc\"},7]"),
+		SAVE("1", "[{\"b\":\"\\u00fc\",\"a\":1},7,2]", "[{\"b\":\"\\u00fc\",\"a\":1},7,2]"),
+		SAVE_AS("1", "[{\"b\":\"\xc3\xbc\",\"a\":1.0},7,3]", "[{\"b\":\"\\u00fc\",\"a\":1},7,2,3]", 0, MERGED),
+		SAVE_AS("1+3", "[{\"a\":1,\"b\":\"\xc3\xbc\"},7.0,3,4]", "[{\"b\":\"\\u00fc\",\"a\":1},7.0,2,3,4]", 0, MERGED),
+		SAVE("4", "[{\"a\":1,\"b\":\"\xc3\xbc\"},7,2,3,4,5]", "[{\"a\":1,\"b\":\"\xc3\xbc\"},7,2,3,4,5]") } },
+	{ "a message spelled anew by one and removed by the other stays removed", {
+		SAVE("0", "[\"\\u00fc\",{\"a\":1,\"b\":2},3]", "[\"\\u00fc\",{\"a\":1,\"b\":2},3]"),
+		SAVE("1", "[3]", "[3]"),
+		SAVE_AS("1", "[\"\xc3\xbc\",{\"b\":2,\"a\":1},3,4]", "[3,4]", 0, MERGED),
+		UNDO("2", "[\"\\u00fc\",{\"a\":1,\"b\":2},3,4]") } },
 	{ "two writers begin a document", {
 		SAVE("0", "[{\"a\": 1}]", "[{\"a\": 1}]"),
 		SAVE_AS("0", "[{\"a\": 2}]", "[{\"a\": 1}, {\"a\": 2}]", 0, MERGED) } },

@@ -66,6 +66,11 @@ static unsigned index_of(const struct process *who)
 	return (unsigned)who->tgid / 1000 - 1;
 }
 
+bool process_piped(const struct process *who)
+{
+	return false;
+}
+
 bool processes_events(struct processes *p, const struct process *who)
 {
 	return p->of[index_of(who)].events;

@@ -65,6 +65,11 @@ static struct process process_of(int letter, int thread)
 	return (struct process){ .tid = letter * 100 + (thread ? thread - 1 : 0), .tgid = letter * 100, .start = world.of[letter].start, .known = true };
 }
 
+bool process_piped(const struct process *who)
+{
+	return who->tgid != 'q' * 100;
+}
+
 bool processes_family(struct processes *p, const struct process *who, pid_t *ret_group, struct process *ret_parent)
 {
 	int letter = who->tgid / 100;
@@ -317,6 +322,11 @@ static const struct script scripts[] = {
 	{ "8: used up", "a#5 b#5 c#5 a:r10 b:o1 1:s11/10@10 c:o2 2p=" },
 	{ "8: a slow filter", "a#5 b#5 a:r10 a:x b:o1 +500s c:r1.g d:r1.g e:r1.g +90s 1p=10" },
 	{ "8: only without another", "a#5 b#5 a:r10 b:r9 b:o1 1p=9T" },
+	{ "8: jq f | sponge f, which writes without a rename", "a#5 b#5 s>a s>b +1t a:r10 a:x +5s b:o1 1=10 1:s12/11@10" },
+	{ "8: several of them in one group", "a#5 b#5 c#5 d#5 s>a s>b t>c t>d a:r10 c:r11 b:o1 d:o2 1=10 2=11" },
+	{ "8: cat f; cp backup f", "a#5 b#5 s>a a:r10 a:x +2s s>b b:o1 1= 1p=10" },
+	{ "8: cat f; cp backup f at once: nothing is piped to it", "a#5 q#5 s>a a:r10 a:x s>q q:o1 1= 1p=10" },
+	{ "8: neighbours that live long", "a#5 b#5 s>a s>b +60s a:r10 b:o1 1= 1p=10" },
 	{ "8: other groups do not count", "a#5 b#6 a:r10 b:o1 1p=" },
 	{ "13: the own unlink ends the tickets", "A:r10 A:o1 1:s11/10@10T A:r11 A:u A:o1 1= A:n11 A:o1 1=11T" },
 	{ "13: and those of parents", "a:r10 +1t a>b b:u b:o1 1=" },
