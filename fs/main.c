@@ -396,8 +396,10 @@ static int run(struct arguments *a, struct fuse_args *args)
 		m.ready_fd = ready_pipe[1];
 	}
 	umask(0);
-	/* A heap for each of many threads would keep what each of them once needed. */
-	mallopt(M_ARENA_MAX, 8);
+	/* A heap for each of many threads would keep what each once needed; these few keep some room, so as not to ask for it at each save. */
+	mallopt(M_ARENA_MAX, 4);
+	mallopt(M_TRIM_THRESHOLD, 2 << 20);
+	mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	err = mount_prepare(&m) ? 1 : serve(&m, args);
 	mount_release(&m);
 	return err;

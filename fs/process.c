@@ -29,7 +29,7 @@
 struct thread {
 	struct process who;
 	int dir;		/* -1: empty */
-	uint64_t used;
+	uint64_t used, checked;	/* when it last was seen to exist, in ticks of the coarse clock */
 };
 
 struct loop {
@@ -113,6 +113,20 @@ static bool read_stat_of(pid_t id, struct stat_line *ret)
 static bool thread_exists(int dir)
 {
 	return faccessat(dir, "comm", F_OK, 0) == 0;
+}
+
+/* Numbers go round: none is given to another thread within one tick of some milliseconds. */
+static bool still_exists(struct thread *t)
+{
+	struct timespec now;
+	uint64_t tick;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	tick = now.tv_sec * 1000000000ull + now.tv_nsec;
+	if (t->checked == tick)
+		return true;
+	t->checked = tick;
+	return thread_exists(t->dir);
 }
 
 static bool is_leader(pid_t tid)
@@ -239,7 +253,7 @@ struct process processes_identify(struct processes *p, pid_t tid)
 		if (way->dir < 0 ? t->dir >= 0 : t->dir >= 0 && way->used < t->used)
 			t = way;
 	}
-	if (t->dir >= 0 && (t->who.tid != tid || !thread_exists(t->dir))) {
+	if (t->dir >= 0 && (t->who.tid != tid || !still_exists(t))) {
 		close(t->dir);
 		t->dir = -1;
 	}

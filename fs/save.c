@@ -220,9 +220,10 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	int err = 0;
 
 	h->flushed = true;
-	if (!sync && who->known)
-		h->dying = process_dying(who->tid);
 	inodes_place(m->inodes, h->inode, &place);
+	/* JSON is complete or not, whoever closes it; but nothing, or lines, may be all that a killed writer came to. */
+	if (!sync && who->known)
+		h->dying = (!draft_size(&h->draft) || append_to_lines(h, &place)) && process_dying(who->tid);
 	/* Nor, of lines, is it by one of several that write one after the other, while who opened it for them lives: `{ a; b; } > f`. */
 	if (append_to_lines(h, &place))
 		foreign |= who->known && h->opener.known && !same_process(who, &h->opener) && process_alive(&h->opener);
