@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 #include "db_file.h"
 #include "db_inside.h"
@@ -14,250 +12,10 @@
 #define SMALL_CHANGE 2048
 #define JOURNAL_ENTRY (JOURNAL_HALF / 4)	/* larger ones are no faster there than on the disk */
 
-static bool is_pending(const struct db *db)
-{
-	return db->mem.count || db->frozen.count;
-}
-
 static void tell(struct db *db, bool now)
 {
 	if (db->on_pending)
 		db->on_pending(db->arg, now);
-}
-
-/* ---- The lock between processes ------------------------------------------------------------------------------- */
-
-/* Where the tree says that it is. */
-static int read_place(struct db *db, struct journal_place *ret)
-{
-	struct journal_place place = { 0 };
-	struct disk_txn *txn;
-	struct db_value v;
-	int err = disk_read_begin(db->disk, &txn);
-
-	if (err)
-		return err;
-	err = disk_get(db->disk, txn, db->journal_key, db->journal_key_size, &v);
-	if (!err && v.size == sizeof(place))
-		memcpy(&place, v.data, sizeof(place));
-	disk_read_end(db->disk, txn);
-	if (err && err != -ENOENT)
-		return err;
-	*ret = (struct journal_place){ le64toh(place.taken), le64toh(place.mark) };
-	return 0;
-}
-
-/* Needs `update`. The journal begins anew after this entry. */
-static void restart(struct db *db, uint64_t taken)
-{
-	db->place.taken = taken;
-	db->half_free = true;
-	db->journal_broken = false;
-	journal_restart(db->journal, &db->place);
-}
-
-/* Both need `update`. */
-static int file_lock(struct db *db)
-{
-	struct journal_place place;
-	int err;
-
-	if (db->locked)
-		return 0;
-	err = db_file_lock(db->lock_fd);
-	if (err)
-		return err;
-	db->locked = true;
-	/* LMDB sees what a process that died in a commit has left only when a write transaction begins. */
-	disk_is_alive(db->disk);
-	if (!db->journal)
-		return 0;
-	/* Another process may have used the journal; it has left nothing in it. */
-	if (read_place(db, &place)) {
-		db->journal_broken = true;
-	} else if (place.taken != db->place.taken || place.mark != db->place.mark) {
-		db->place.mark += 2;	/* as in write_disk: no entry has what the other has done */
-		restart(db, place.taken);
-		db->marked = false;
-	}
-	return 0;
-}
-
-static void file_unlock_if_idle(struct db *db)
-{
-	if (db->locked && !is_pending(db) && !db->in_flight && !db->draining) {
-		db_file_unlock(db->lock_fd);
-		db->locked = false;
-	}
-}
-
-/* ---- Opening -------------------------------------------------------------------------------------------------- */
-
-static int create(const char *path, const struct db_options *o)
-{
-	struct db_txn txn = { .kind = DURABLE };
-	char *fresh;
-	int err = db_file_prepare(path, &fresh);
-
-	if (err || !fresh)
-		return err;
-	err = o->fill(&txn, o->arg);
-	if (!err)
-		err = disk_create(fresh, o->map_size, &txn.local);
-	mem_release(&txn.local);
-	return db_file_install(path, fresh, err);
-}
-
-int db_open(const char *path, const struct db_options *o, struct db **ret)
-{
-	pthread_rwlockattr_t attr;
-	struct db *db;
-	int err = 0;
-
-	if (o->create && !o->read_only)
-		err = create(path, o);
-	if (!err)
-		err = db_file_present(path);
-	if (err)
-		return err;
-	db = calloc(1, sizeof(*db));
-	if (!db)
-		return -ENOMEM;
-	pthread_rwlockattr_init(&attr);
-	/* A stream of readers must not keep a finished commit from being shown. */
-	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&db->memory, &attr);
-	pthread_rwlockattr_destroy(&attr);
-	pthread_mutex_init(&db->update, NULL);
-	pthread_cond_init(&db->settled, NULL);
-	db->read_only = o->read_only;
-	db->on_pending = o->on_pending;
-	db->arg = o->arg;
-	memcpy(db->journal_key, o->journal_key, o->journal_key_size);
-	db->journal_key_size = o->journal_key_size;
-	db->lock_fd = -1;
-	atomic_init(&db->flight_id, UINT64_MAX);
-	db->path = strdup(path);
-	err = db->path ? db_file_lock_open(path, db->read_only, &db->lock_fd) : -ENOMEM;
-	if (!err)
-		err = db_file_join(db->lock_fd);
-	/* Who only reads does not need to be seen where it can't be. */
-	if (err && db->read_only && db->path)
-		err = 0;
-	if (!err)
-		err = disk_open(path, o->map_size, db->read_only, &db->disk);
-	if (err) {
-		db_close(db);
-		return err;
-	}
-	*ret = db;
-	return 0;
-}
-
-void db_close(struct db *db)
-{
-	if (!db)
-		return;
-	disk_close(db->disk);
-	journal_close(db->journal);
-	mem_release(&db->mem);
-	mem_release(&db->frozen);
-	if (db->lock_fd >= 0)
-		close(db->lock_fd);
-	pthread_rwlock_destroy(&db->memory);
-	pthread_mutex_destroy(&db->update);
-	pthread_cond_destroy(&db->settled);
-	free(db->path);
-	free(db);
-}
-
-/*
- * What the last process could not take to the tree, because it was killed or the power failed. Needs `update` and the file lock. What only reads
- * shows it: the next commit on this disk takes just these along.
- */
-static int replay(struct db *db)
-{
-	struct disk_txn *txn;
-	uint64_t last;
-	int err = read_place(db, &db->place);
-
-	if (!err)
-		err = journal_open(db->path, db->read_only, &db->journal);
-	if (!err)
-		err = journal_replay(db->journal, &db->place, &db->frozen, &last);
-	if (err)
-		return err;
-	restart(db, last);
-	if (!db->frozen.count)
-		return 0;
-	/* Until the disk has them, the entries must stay. */
-	db->half_free = false;
-	db->journal_broken = true;
-	err = disk_read_begin(db->disk, &txn);
-	if (err)
-		return err;
-	if (db->read_only)
-		atomic_store(&db->flight_id, disk_txn_id(txn) + 1);
-	disk_read_end(db->disk, txn);
-	return 0;
-}
-
-static int recover(struct db *db)
-{
-	int err = 0;
-
-	if (db->read_only) {
-		/* When another process has something pending it is alive, and takes care of its journal. */
-		if (db->lock_fd >= 0 && !db_file_hold(db->lock_fd))
-			return 0;
-		err = replay(db);
-		if (db->lock_fd >= 0)
-			db_file_unlock(db->lock_fd);
-		return err == -ENOENT ? 0 : err;
-	}
-	err = file_lock(db);
-	if (!err)
-		err = replay(db);
-	/* Without room for one the store does as well, only slower. */
-	if (err == -ENOENT) {
-		err = 0;
-		if (!journal_create(db->path) && !journal_open(db->path, false, &db->journal))
-			restart(db, db->place.taken);
-	}
-	if (!err && getrandom(&db->place.mark, sizeof(db->place.mark), 0) != sizeof(db->place.mark))
-		err = -EIO;
-	if (!err && db->journal && !db->journal_broken)
-		restart(db, db->place.taken);
-	file_unlock_if_idle(db);
-	return err;
-}
-
-int db_use_journal(struct db *db)
-{
-	int err;
-
-	pthread_mutex_lock(&db->update);
-	err = recover(db);
-	pthread_mutex_unlock(&db->update);
-	/* On a full disk it stays where it is, for now. */
-	if (!err)
-		err = db_drain(db, false);
-	return err == -ENOSPC ? 0 : err;
-}
-
-int db_reopen(struct db *db)
-{
-	int err;
-
-	pthread_rwlock_wrlock(&db->memory);
-	err = disk_reopen(db->disk);
-	if (!err)
-		db->reopened++;
-	pthread_rwlock_unlock(&db->memory);
-	/* As in file_lock, which may have found none. */
-	if (!err && !db->read_only)
-		disk_is_alive(db->disk);
-	return err;
 }
 
 /* ---- Updating ------------------------------------------------------------------------------------------------- */
@@ -265,7 +23,7 @@ int db_reopen(struct db *db)
 /* Needs `update`. */
 static int snapshot_begin(struct db *db, struct db_txn *txn)
 {
-	int err = file_lock(db);
+	int err = db_lock(db);
 
 	if (!err && !disk_is_open(db->disk))
 		err = db_reopen(db);
@@ -458,7 +216,7 @@ static int write_disk(struct db *db, const struct mem *local)
 
 	while (db->draining)
 		pthread_cond_wait(&db->settled, &db->update);
-	err = file_lock(db);
+	err = db_lock(db);
 	if (!err && !disk_is_open(db->disk))
 		err = db_reopen(db);
 	if (err)
@@ -494,10 +252,10 @@ static int write_disk(struct db *db, const struct mem *local)
 		db->half_free = true;
 		db->marked = true;
 		if (db->journal_broken && journal_last(db->journal) == to.taken)
-			restart(db, to.taken);
+			db_restart_journal(db, to.taken);
 		thaw(db);
 	}
-	db->last_error = is_pending(db) ? err : 0;
+	db->last_error = db_is_pending(db) ? err : 0;
 	db->draining = false;
 	db->ended++;
 	pthread_cond_broadcast(&db->settled);
@@ -542,7 +300,7 @@ int db_update(struct db *db, int (*fn)(struct db_txn *txn, void *arg), void *arg
 		err = db->last_error;
 	if (!err && txn.local.count)
 		show(db, &txn.local, false);
-	file_unlock_if_idle(db);
+	db_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
 	mem_release(&txn.local);
 	return err;
@@ -565,7 +323,7 @@ int db_durable_begin(struct db *db, struct db_txn **ret)
 		pthread_cond_wait(&db->settled, &db->update);
 	err = snapshot_begin(db, txn);
 	if (err) {
-		file_unlock_if_idle(db);
+		db_unlock_if_idle(db);
 		pthread_mutex_unlock(&db->update);
 		free(txn);
 		return err;
@@ -579,7 +337,7 @@ static void durable_end(struct db_txn *txn)
 {
 	struct db *db = txn->db;
 
-	file_unlock_if_idle(db);
+	db_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
 	mem_release(&txn->local);
 	free(txn);
@@ -624,7 +382,7 @@ int db_sync(struct db *db)
 			err = write_disk(db, NULL);
 	}
 	land(db);
-	file_unlock_if_idle(db);
+	db_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
 	return err;
 }
@@ -644,9 +402,9 @@ int db_drain(struct db *db, bool force)
 		write_journal(db, NULL);
 	land(db);
 	/* An entry that failed may be there, and must not come back. */
-	if (is_pending(db) || db->journal_broken || force)
+	if (db_is_pending(db) || db->journal_broken || force)
 		err = write_disk(db, NULL);
-	file_unlock_if_idle(db);
+	db_unlock_if_idle(db);
 	pthread_mutex_unlock(&db->update);
 	return err;
 }
@@ -667,7 +425,7 @@ bool db_crowded(struct db *db)
 
 	pthread_mutex_lock(&db->update);
 	/* Of a journal that fills up on_pending has told. */
-	crowded = is_pending(db) && (!db_alone(db) || !db->journal || db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
+	crowded = db_is_pending(db) && (!db_alone(db) || !db->journal || db->mem.bytes + db->frozen.bytes > PENDING_LIMIT / 4);
 	pthread_mutex_unlock(&db->update);
 	return crowded;
 }

@@ -53,7 +53,19 @@ struct db {
 	struct disk *disk;		/* memory: reopened only with `update` held too */
 };
 
-/* Begins with a new environment. Needs `update`. */
+/* All need `update`. */
+
+static inline bool db_is_pending(const struct db *db)
+{
+	return db->mem.count || db->frozen.count;
+}
+
+/* The lock between processes, kept while anything is pending. */
+int db_lock(struct db *db);
+void db_unlock_if_idle(struct db *db);
+/* The journal begins anew after this entry. */
+void db_restart_journal(struct db *db, uint64_t taken);
+/* Begins with a new environment. */
 int db_reopen(struct db *db);
 
 #endif
