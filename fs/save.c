@@ -383,7 +383,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 		set = own;
 	}
 	if (!err) {
-		if (!to)
+		/* Who renamed it away himself has no ticket of the look-up: another task's would be used up. */
+		if (!to && !renamed_by(m->renamed, parent, name, who, NULL))
 			tickets_created(m->tickets, set, who, parent, name);
 		*save = (struct store_save){
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,

@@ -318,9 +318,8 @@ class InMemory(Client):
 			self.shared[self.path] = self.load()
 		document = self.shared[self.path]
 		self.add(document, content)
-		data = dumps(document, 2)
 		f = await asyncio.to_thread(open, self.path, "wb")
-		await asyncio.to_thread(f.write, data)
+		await asyncio.to_thread(f.write, dumps(document, 2))
 		await asyncio.to_thread(f.close)
 
 
