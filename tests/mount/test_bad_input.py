@@ -315,7 +315,7 @@ def namespace(t):
 def options(t):
 	need_daemon()
 	for option, word in (("durability=never", "durability"), ("durability=delayed=x", "delayed"), ("cache=-1", "cache"), ("max_document=lots", "max_document"),
-			     ("ticket_ttl=", "ticket_ttl"), ("nonsense=1", "nonsense"), ("merge=sometimes", "merge")):
+			     ("ticket_ttl=", "ticket_ttl"), ("nonsense=1", "nonsense"), ("merge=sometimes", "merge"), ("power=full", "power")):
 		refuses(t, t.place("stores") + "/store", ["-o", option], word)
 
 

@@ -234,7 +234,7 @@ def mounted_by_mount(b, fstab):
 	equal(libc.unshare(CLONE_NEWNS), 0, "unshare")
 	command("mount", "--make-rprivate", "/")
 	command("mount", "--bind", os.path.dirname(HISTORYFS), "/usr/local/sbin")
-	options = "cache=8M,durability=commit,max_document=2M"
+	options = "cache=8M,durability=commit,max_document=2M,power=save"
 	words = ["mount", "-t", "fuse.historyfs", "-o", options, b.store, b.place]
 	if fstab:
 		write(b.store + ".fstab", f"{b.store} {b.place} fuse.historyfs {options},nodev 0 0\n".encode())
