@@ -325,8 +325,9 @@ static int serve(struct mount *m, struct fuse_args *args)
 		goto handlers;
 	}
 	fuse_loop_cfg_set_clone_fd(config, 0);
-	fuse_loop_cfg_set_max_threads(config, 64);
-	fuse_loop_cfg_set_idle_threads(config, 32);
+	/* Each keeps a buffer of a megabyte. */
+	fuse_loop_cfg_set_max_threads(config, 16);
+	fuse_loop_cfg_set_idle_threads(config, 16);
 	err = fuse_session_loop_mt(session, config);
 	/* A signal ends the loop with its number. */
 	if (err < 0)

@@ -18,10 +18,15 @@ struct store {
 	struct db *db;
 	struct cache *cache;
 	struct commit *commit;
+	struct gather *gather;
 
 	pthread_mutex_t lock;
 	uint64_t ino_next, ino_end;	/* lock; inode numbers reserved for this process */
 };
+
+/* read.c: the buffers that reads share. -ENOMEM. */
+int gather_new(struct gather **ret);
+void gather_free(struct gather *g);
 
 /* files.c: the name under which an unlinked document can be found as a former one. -ENOENT when another has taken its place. */
 int store_former_place(struct store *s, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);

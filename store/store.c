@@ -168,7 +168,9 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	s->max_document = o->max_document ? o->max_document : 256ull << 20;
 	if (s->max_document > UINT32_MAX / 2)
 		s->max_document = UINT32_MAX / 2;
-	err = cache_new(o->cache_size ? o->cache_size : 64ull << 20, &s->cache);
+	err = gather_new(&s->gather);
+	if (!err)
+		err = cache_new(o->cache_size ? o->cache_size : 64ull << 20, &s->cache);
 	if (!err)
 		err = db_open(path, &db, &s->db);
 	if (!err)
@@ -202,6 +204,7 @@ void store_close(struct store *s)
 		return;
 	commit_free(s->commit);
 	cache_free(s->cache);
+	gather_free(s->gather);
 	db_close(s->db);
 	pthread_mutex_destroy(&s->lock);
 	free(s->directory);
@@ -316,174 +319,6 @@ void store_view_message(const struct store_view *v, uint64_t i, uint64_t *ret_st
 	uint64_t lead;
 
 	view_span(v, i, &lead, ret_start, ret_end);
-}
-
-#define PAGE_AHEAD 4096
-
-struct sink {
-	char *at;
-	size_t left;
-};
-
-static int copy_piece(void *arg, const void *bytes, size_t size)
-{
-	struct sink *sink = arg;
-
-	/* Messages that follow one another lie in pages that do so, mostly; the processor looks no further than the end of one. */
-	for (size_t i = 0; i < size; i += 64)
-		__builtin_prefetch((const char *)bytes + PAGE_AHEAD + i);
-	memcpy(sink->at, bytes, size);
-	sink->at += size;
-	sink->left -= size;
-	return 0;
-}
-
-static int view_copy(struct db_txn *txn, struct store_view *v, uint64_t offset, void *buf, size_t size, size_t *ret)
-{
-	struct sink sink = { buf, size };
-	int err = view_pieces(txn, v, offset, size, copy_piece, &sink);
-
-	if (!err)
-		*ret = size - sink.left;
-	return err;
-}
-
-int store_view_read(struct store_view *v, uint64_t offset, void *buf, size_t size, size_t *ret)
-{
-	struct db_txn *txn;
-	int err = db_read_begin(v->store->db, &txn);
-
-	if (err)
-		return err;
-	err = view_copy(txn, v, offset, buf, size, ret);
-	db_read_end(txn);
-	return err;
-}
-
-#define SEND_PIECES 16	/* more are gathered: the kernel takes one large piece much faster than many small ones */
-
-struct pieces {
-	struct iovec *list;
-	int count;
-};
-
-static int collect_piece(void *arg, const void *bytes, size_t size)
-{
-	struct pieces *p = arg;
-
-	if (p->count == SEND_PIECES)
-		return -E2BIG;
-	p->list[p->count++] = (struct iovec){ (void *)bytes, size };
-	return 0;
-}
-
-/* A thread keeps its buffer: memory fresh from the system costs more than the copy. */
-static pthread_key_t gather_key;
-
-struct gather {
-	size_t size;
-	char bytes[];
-};
-
-static void make_gather_key(void)
-{
-	pthread_key_create(&gather_key, free);
-}
-
-static char *gather_buffer(size_t size)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	struct gather *g;
-
-	pthread_once(&once, make_gather_key);
-	g = pthread_getspecific(gather_key);
-	if (!g || g->size < size) {
-		free(g);
-		g = malloc(sizeof(*g) + size);
-		pthread_setspecific(gather_key, g);
-		if (!g)
-			return NULL;
-		g->size = size;
-	}
-	return g->bytes;
-}
-
-int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*send)(void *arg, struct iovec *pieces, int count), void *arg)
-{
-	struct iovec list[SEND_PIECES];
-	struct pieces p = { list, 0 };
-	struct db_txn *txn;
-	char *copy;
-	size_t got = 0;
-	int err = db_read_begin(v->store->db, &txn);
-
-	if (err)
-		return err;
-	err = view_pieces(txn, v, offset, size, collect_piece, &p);
-	if (err == -E2BIG) {
-		copy = gather_buffer(size);
-		err = copy ? view_copy(txn, v, offset, copy, size, &got) : -ENOMEM;
-		list[0] = (struct iovec){ copy, got };
-		p.count = 1;
-	}
-	if (!err)
-		err = send(arg, list, p.count);
-	db_read_end(txn);
-	return err;
-}
-
-struct comparison {
-	const char *at;
-	size_t equal;
-};
-
-static int compare_piece(void *arg, const void *bytes, size_t size)
-{
-	struct comparison *c = arg;
-	const char *other = bytes;
-	size_t i = 0;
-
-	if (memcmp(c->at, other, size) != 0) {
-		while (c->at[i] == other[i])
-			i++;
-		c->equal += i;
-		return 1;
-	}
-	c->at += size;
-	c->equal += size;
-	return 0;
-}
-
-int store_view_match(struct store_view *v, uint64_t offset, const void *bytes, size_t size, size_t *ret)
-{
-	struct comparison c = { bytes, 0 };
-	struct db_txn *txn;
-	int err = db_read_begin(v->store->db, &txn);
-
-	if (err)
-		return err;
-	err = view_pieces(txn, v, offset, size, compare_piece, &c);
-	db_read_end(txn);
-	if (err < 0)
-		return err;
-	*ret = c.equal;
-	return 0;
-}
-
-int store_view_origin(struct store_view *v, uint64_t i, struct store_origin *ret)
-{
-	struct rec_message rec;
-	struct db_value bytes;
-	struct db_txn *txn;
-	int err = db_read_begin(v->store->db, &txn);
-
-	if (err)
-		return err;
-	err = view_record(txn, v, view_get(v, i), &rec, &bytes);
-	db_read_end(txn);
-	if (!err)
-		*ret = (struct store_origin){ rec.born, time_unpack(rec.time), rec.pid, rec.uid };
-	return err;
 }
 
 /* ---- Saving --------------------------------------------------------------------------------------------------- */
