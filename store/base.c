@@ -117,8 +117,8 @@ static int known_dead(struct db_txn *txn, uint64_t ino, const struct store_base 
 /* Up to which slot all items are known, and no dead one belongs before the end. */
 static size_t known_until(const struct store_view *current, size_t s, const struct store_base *b, const struct view_item *dead)
 {
-	while (s < current->slot_count && current->slots[s].newest <= b->version &&
-	       (!dead || dead->pos > current->slots[s].block->items[current->slots[s].block->count - 1].pos))
+	while (s < current->slot_count && view_slot(current, s)->newest <= b->version &&
+	       (!dead || dead->pos > view_slot(current, s)->block->items[view_slot(current, s)->block->count - 1].pos))
 		s++;
 	return s;
 }
@@ -129,13 +129,13 @@ static int add_known(struct store_view *v, const struct store_view *current, con
 	int err = 0;
 
 	for (size_t s = 0; !err && s < current->slot_count; s++) {
-		const struct view_block *block = current->slots[s].block;
+		const struct view_block *block = view_slot(current, s)->block;
 		size_t end = known_until(current, s, b, d < count ? &dead[d] : NULL);
 
 		if (end > s) {
-			uint64_t first = current->slots[s].index;
+			uint64_t first = view_slot(current, s)->index;
 
-			err = view_add_range(v, current, first, (end < current->slot_count ? current->slots[end].index : current->count) - first);
+			err = view_add_range(v, current, first, (end < current->slot_count ? view_slot(current, end)->index : current->count) - first);
 			s = end - 1;
 			continue;
 		}

@@ -155,7 +155,7 @@ void cache_put(struct cache *c, struct store_view *v)
 		c->stats.views++;
 	}
 	e->view = store_view_ref(v);
-	e->bytes = sizeof(*e) + sizeof(*v) + v->slot_room * sizeof(*v->slots) + v->count * sizeof(struct view_item) +
+	e->bytes = sizeof(*e) + sizeof(*v) + v->slot_count * sizeof(*v->slots) + v->count * sizeof(struct view_item) +
 		   v->frame->head_size + v->frame->tail_size + 256;
 	c->stats.bytes += e->bytes;
 	link_use(c, e);

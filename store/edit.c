@@ -334,7 +334,7 @@ static int restyle_one(struct writer *w, const struct merge_keep *k, struct db_v
 	if (!found)
 		return -EUCLEAN;
 	c = view_at(w->fresh, at);
-	item = &w->fresh->slots[c.slot].block->items[c.at];
+	item = &view_slot(w->fresh, c.slot)->block->items[c.at];
 	item->edition = w->version;
 	item->hash = rec.hash;
 	item->size = lead.size + body.size;
@@ -402,7 +402,7 @@ static void resum(struct store_view *v)
 	v->settled = 0;
 	v->bare = 0;
 	for (size_t i = 0; i < v->slot_count; i++) {
-		struct view_block *b = v->slots[i].block;
+		struct view_block *b = view_slot(v, i)->block;
 
 		b->bytes = b->bare = 0;
 		for (uint32_t j = 0; j < b->count; j++) {

@@ -105,7 +105,7 @@ static void front_unref(struct view_front *f)
 	if (!f || atomic_fetch_sub(&f->refs, 1) != 1)
 		return;
 	for (size_t i = 0; i < f->count; i++)
-		block_unref(f->blocks[i]);
+		block_unref(f->slots[i].block);
 	free(f);
 }
 
@@ -134,7 +134,7 @@ void store_view_unref(struct store_view *v)
 	if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
 		return;
 	for (size_t i = v->front_count; i < v->slot_count; i++)
-		block_unref(v->slots[i].block);
+		block_unref(view_slot(v, i)->block);
 	front_unref(v->front);
 	free(v->slots);
 	free(v->dead);
@@ -162,10 +162,10 @@ static int reserve_slots(struct store_view *v, size_t count)
 
 static int add_slot(struct store_view *v, struct view_block *b)
 {
-	int err = reserve_slots(v, v->slot_count + 1);
+	int err = reserve_slots(v, v->slot_count - v->front_count + 1);
 
 	if (!err)
-		v->slots[v->slot_count++] = (struct view_slot){ .block = b };
+		*view_slot(v, v->slot_count++) = (struct view_slot){ .block = b };
 	return err;
 }
 
@@ -177,7 +177,7 @@ static struct view_block *open_block(struct store_view *v, uint32_t more)
 
 	if (v->slot_count == v->front_count)
 		return NULL;
-	b = v->slots[v->slot_count - 1].block;
+	b = view_slot(v, v->slot_count - 1)->block;
 	if (atomic_load(&b->refs) != 1 || b->count + more > BLOCK_ITEMS)
 		return NULL;
 	if (b->count + more <= b->room)
@@ -189,7 +189,7 @@ static struct view_block *open_block(struct store_view *v, uint32_t more)
 	if (!bigger)
 		return NULL;
 	bigger->room = room;
-	v->slots[v->slot_count - 1].block = bigger;
+	view_slot(v, v->slot_count - 1)->block = bigger;
 	return bigger;
 }
 
@@ -244,41 +244,33 @@ static bool same_layout(const struct store_view *v, const struct store_view *fro
 	return v->frame->head_size == from->frame->head_size && v->frame->sep_size == from->frame->sep_size;
 }
 
-/* Takes from->front, as far as its blocks are within `count` and not the last ones; *ret: how many items those are. */
-static int take_front(struct store_view *v, const struct store_view *from, uint64_t count, uint64_t *ret)
+/* Takes from->front, as far as its blocks are within `count` and not the last ones: how many items those are. */
+static uint64_t take_front(struct store_view *v, const struct store_view *from, uint64_t count)
 {
 	size_t n = from->front_count;
-	int err;
 
-	*ret = 0;
-	while (n && (n == from->slot_count || from->slots[n].index >= count))
+	while (n && (n == from->slot_count || view_slot(from, n)->index >= count))
 		n--;
 	if (!n || v->count || !same_layout(v, from))
 		return 0;
-	err = reserve_slots(v, n + 2);
-	if (err)
-		return err;
-	memcpy(v->slots, from->slots, n * sizeof(*v->slots));
 	v->slot_count = v->settled = v->front_count = n;
 	v->front = from->front;
 	atomic_fetch_add(&v->front->refs, 1);
-	v->bare = from->slots[n].bare;
-	v->count = *ret = from->slots[n].index;
-	return 0;
+	v->bare = view_slot(from, n)->bare;
+	v->count = view_slot(from, n)->index;
+	return v->count;
 }
 
 int view_add_range(struct store_view *v, const struct store_view *from, uint64_t first, uint64_t count)
 {
 	struct view_cursor c;
-	uint64_t taken = 0;
-	int err = first ? 0 : take_front(v, from, count, &taken);
+	uint64_t taken = first ? 0 : take_front(v, from, count);
+	int err;
 
-	if (err)
-		return err;
 	c = view_at(from, first + taken);
 	count -= taken;
 	while (count) {
-		struct view_block *b = from->slots[c.slot].block, *open;
+		struct view_block *b = view_slot(from, c.slot)->block, *open;
 		uint32_t n = b->count - c.at;
 
 		if (n > count)
@@ -292,7 +284,7 @@ int view_add_range(struct store_view *v, const struct store_view *from, uint64_t
 			atomic_fetch_add(&b->refs, 1);
 			v->bare += b->bare;
 			if (v->settled == c.slot && v->slot_count == c.slot + 1 && same_layout(v, from)) {
-				v->slots[c.slot] = from->slots[c.slot];
+				*view_slot(v, c.slot) = *view_slot(from, c.slot);
 				v->settled++;
 			}
 		} else {
@@ -315,7 +307,7 @@ int view_add_range(struct store_view *v, const struct store_view *from, uint64_t
 
 static uint64_t block_size(const struct store_view *v, size_t i)
 {
-	const struct view_block *b = v->slots[i].block;
+	const struct view_block *b = view_slot(v, i)->block;
 	uint64_t size = b->bytes + b->bare * v->frame->sep_size;
 
 	if (i == 0)
@@ -323,24 +315,25 @@ static uint64_t block_size(const struct store_view *v, size_t i)
 	return size;
 }
 
-/* Failing for want of memory does no harm. */
+/* All slots but the last become a front. Failing for want of memory does no harm. */
 static void make_front(struct store_view *v)
 {
-	size_t count = v->slot_count - 1;
-	struct view_front *f = malloc(sizeof(*f) + count * sizeof(f->blocks[0]));
+	size_t count = v->slot_count - 1, more = count - v->front_count;
+	struct view_front *f = malloc(sizeof(*f) + count * sizeof(f->slots[0]));
 
 	if (!f)
 		return;
 	atomic_init(&f->refs, 1);
 	f->count = count;
 	for (size_t i = 0; i < count; i++) {
-		f->blocks[i] = v->slots[i].block;
+		f->slots[i] = *view_slot(v, i);
 		if (i < v->front_count)
-			atomic_fetch_add(&f->blocks[i]->refs, 1);
+			atomic_fetch_add(&f->slots[i].block->refs, 1);
 	}
+	v->slots[0] = v->slots[more];
 	front_unref(v->front);
 	v->front = f;
-	v->front_count = count;
+	v->front_count = v->settled = count;
 }
 
 void view_finish(struct store_view *v)
@@ -349,12 +342,14 @@ void view_finish(struct store_view *v)
 	size_t i = v->settled;
 
 	if (i) {
-		offset = v->slots[i - 1].offset + block_size(v, i - 1);
-		index = v->slots[i - 1].index + v->slots[i - 1].block->count;
-		bare = v->slots[i - 1].bare + v->slots[i - 1].block->bare;
+		const struct view_slot *last = view_slot(v, i - 1);
+
+		offset = last->offset + block_size(v, i - 1);
+		index = last->index + last->block->count;
+		bare = last->bare + last->block->bare;
 	}
 	for (; i < v->slot_count; i++) {
-		struct view_slot *slot = &v->slots[i];
+		struct view_slot *slot = view_slot(v, i);
 
 		slot->offset = offset;
 		slot->index = index;
@@ -369,40 +364,44 @@ void view_finish(struct store_view *v)
 		make_front(v);
 }
 
-static int own_block(struct view_slot *slot, bool shared)
+static struct view_block *copy_block(const struct view_block *b)
 {
-	struct view_block *b = slot->block, *copy;
+	struct view_block *copy = malloc(sizeof(*b) + b->count * sizeof(b->items[0]));
 
-	if (!shared && atomic_load(&b->refs) == 1)
-		return 0;
-	copy = malloc(sizeof(*b) + b->count * sizeof(b->items[0]));
 	if (!copy)
-		return -ENOMEM;
+		return NULL;
 	*copy = (struct view_block){ .refs = 1, .count = b->count, .room = b->count, .bytes = b->bytes, .bare = b->bare, .newest = b->newest };
 	memcpy(copy->items, b->items, b->count * sizeof(b->items[0]));
-	slot->block = copy;
-	if (!shared)
-		block_unref(b);
-	return 0;
+	return copy;
 }
 
 int view_own(struct store_view *v)
 {
-	for (size_t i = v->front_count; i < v->slot_count; i++) {
-		int err = own_block(&v->slots[i], false);
+	struct view_slot *slots = malloc((v->slot_count + 1) * sizeof(*slots));
+	size_t done = 0;
 
-		if (err)
-			return err;
+	if (!slots)
+		return -ENOMEM;
+	for (; done < v->slot_count; done++) {
+		slots[done] = *view_slot(v, done);
+		slots[done].block = copy_block(slots[done].block);
+		if (!slots[done].block)
+			break;
 	}
-	while (v->front_count) {
-		int err = own_block(&v->slots[v->front_count - 1], true);
-
-		if (err)
-			return err;
-		v->front_count--;
+	if (done < v->slot_count) {
+		while (done)
+			block_unref(slots[--done].block);
+		free(slots);
+		return -ENOMEM;
 	}
+	for (size_t i = v->front_count; i < v->slot_count; i++)
+		block_unref(view_slot(v, i)->block);
 	front_unref(v->front);
+	free(v->slots);
 	v->front = NULL;
+	v->front_count = 0;
+	v->slots = slots;
+	v->slot_room = v->slot_count + 1;
 	return 0;
 }
 
@@ -417,12 +416,12 @@ struct view_cursor view_at(const struct store_view *v, uint64_t index)
 	while (high - low > 1) {
 		size_t mid = (low + high) / 2;
 
-		if (v->slots[mid].index <= index)
+		if (view_slot(v, mid)->index <= index)
 			low = mid;
 		else
 			high = mid;
 	}
-	return (struct view_cursor){ v, low, index - v->slots[low].index };
+	return (struct view_cursor){ v, low, index - view_slot(v, low)->index };
 }
 
 const struct view_item *view_next(struct view_cursor *c)
@@ -432,7 +431,7 @@ const struct view_item *view_next(struct view_cursor *c)
 
 	if (c->slot >= c->view->slot_count)
 		return NULL;
-	b = c->view->slots[c->slot].block;
+	b = view_slot(c->view, c->slot)->block;
 	item = &b->items[c->at];
 	if (++c->at == b->count) {
 		c->at = 0;
@@ -457,13 +456,16 @@ uint64_t view_common(const struct store_view *a, const struct store_view *b)
 {
 	uint64_t common = 0;
 	size_t slots = a->slot_count < b->slot_count ? a->slot_count : b->slot_count, i = 0;
+	size_t fronts = a->front_count < b->front_count ? a->front_count : b->front_count;
 	struct view_cursor ca, cb;
 	const struct view_item *x, *y;
 
-	while (i < slots && a->slots[i].block == b->slots[i].block)
+	if (a->front == b->front)
+		i = fronts;
+	while (i < slots && view_slot(a, i)->block == view_slot(b, i)->block)
 		i++;
 	if (i)
-		common = a->slots[i - 1].index + a->slots[i - 1].block->count;
+		common = view_slot(a, i - 1)->index + view_slot(a, i - 1)->block->count;
 	ca = (struct view_cursor){ a, i, 0 };
 	cb = (struct view_cursor){ b, i, 0 };
 	while ((x = view_next(&ca)) && (y = view_next(&cb)) && same_edition(x, y))
@@ -483,12 +485,12 @@ uint64_t view_find(const struct store_view *v, uint64_t pos, uint64_t born, bool
 	while (high - low > 1) {
 		size_t mid = (low + high) / 2;
 
-		if (v->slots[mid].block->items[0].pos <= pos)
+		if (view_slot(v, mid)->block->items[0].pos <= pos)
 			low = mid;
 		else
 			high = mid;
 	}
-	b = v->slots[low].block;
+	b = view_slot(v, low)->block;
 	first = 0;
 	last = b->count;
 	while (first < last) {
@@ -500,7 +502,7 @@ uint64_t view_find(const struct store_view *v, uint64_t pos, uint64_t born, bool
 			last = mid;
 	}
 	*ret_found = first < b->count && b->items[first].pos == pos && b->items[first].born == born;
-	return v->slots[low].index + first;
+	return view_slot(v, low)->index + first;
 }
 
 static uint32_t lead_of(const struct store_view *v, const struct view_item *item, bool first)
@@ -513,7 +515,7 @@ static uint32_t lead_of(const struct store_view *v, const struct view_item *item
 void view_span(const struct store_view *v, uint64_t i, uint64_t *ret_lead, uint64_t *ret_start, uint64_t *ret_end)
 {
 	struct view_cursor c = view_at(v, i);
-	const struct view_slot *slot = &v->slots[c.slot];
+	const struct view_slot *slot = view_slot(v, c.slot);
 	const struct view_item *item = &slot->block->items[c.at];
 	uint64_t offset = slot->offset;
 
@@ -537,13 +539,13 @@ struct view_cursor view_item_at(const struct store_view *v, uint64_t offset, uin
 	while (high - low > 1) {
 		size_t mid = (low + high) / 2;
 
-		if (v->slots[mid].offset <= offset)
+		if (view_slot(v, mid)->offset <= offset)
 			low = mid;
 		else
 			high = mid;
 	}
-	b = v->slots[low].block;
-	at = v->slots[low].offset;
+	b = view_slot(v, low)->block;
+	at = view_slot(v, low)->offset;
 	for (i = 0; i + 1 < b->count; i++) {
 		uint64_t size = b->items[i].size - b->items[i].lead + lead_of(v, &b->items[i], low == 0 && i == 0);
 
@@ -563,7 +565,7 @@ uint64_t view_ending(const struct store_view *v, uint64_t offset, uint64_t *ret_
 	if (!v->count || offset <= v->frame->head_size)
 		return 0;
 	c = view_item_at(v, offset - 1, &at);
-	i = v->slots[c.slot].index + c.at;
+	i = view_slot(v, c.slot)->index + c.at;
 	view_span(v, i, &lead, &start, &end);
 	if (end > offset) {
 		if (!i)

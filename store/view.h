@@ -1,7 +1,7 @@
 /*
  * An index of one version of a document: which messages, in which order, how long. Immutable once finished, so versions
- * share blocks: an append copies one block and the list of blocks. It touches no other block, not even to count a reference: all but
- * the last few are held by a front that the versions share.
+ * share blocks: an append copies one block, and touches no other, not even to count a reference: all but the last few are in a front
+ * that the versions share.
  *
  * Identity of a message is (pos, born); its bytes are those of `edition`. They are in the record ('M', pos), or, when the
  * message has been removed or restyled since, in a dead one ('D').
@@ -19,7 +19,7 @@
 #include "doc.h"
 #include "record.h"
 
-#define BLOCK_ITEMS 1024
+#define BLOCK_ITEMS 128
 #define FRONT_BLOCKS 16		/* blocks that a version may hold itself before they get a front */
 
 struct view_item {
@@ -52,11 +52,11 @@ struct view_slot {
 	uint64_t newest;		/* the block's */
 };
 
-/* Holds a reference to each block for all who share it. */
+/* The first slots of all the versions that share it, with a reference to each block. */
 struct view_front {
 	atomic_uint refs;
 	size_t count;
-	struct view_block *blocks[];
+	struct view_slot slots[];
 };
 
 struct view_dead {
@@ -68,17 +68,24 @@ struct store_view {
 	struct store *store;		/* not owned; NULL in views that are never read */
 	uint64_t ino, version, count, size;
 	struct view_frame *frame;
-	struct view_slot *slots;
-	size_t slot_count, slot_room;
+	struct view_front *front;	/* may be NULL */
+	size_t front_count;		/* how many of its slots are the view's first */
+	struct view_slot *slots;	/* those behind them */
+	size_t slot_count;		/* in the front and behind it */
+	size_t slot_room;		/* of `slots` */
 	uint64_t bare;			/* items without a lead */
 	size_t settled;			/* slots at the beginning that were taken from another view, places and all */
-	struct view_front *front;	/* holds the blocks of the first slots; may be NULL */
-	size_t front_count;		/* of how many */
 
 	pthread_mutex_t lock;
 	struct view_dead *dead;		/* lock; where bytes have gone since, ordered by pos and edition */
 	size_t dead_count;		/* lock */
 };
+
+/* The i-th slot, i < slot_count. */
+static inline struct view_slot *view_slot(const struct store_view *v, size_t i)
+{
+	return i < v->front_count ? &v->front->slots[i] : &v->slots[i - v->front_count];
+}
 
 static inline const char *frame_sep(const struct view_frame *f)
 {

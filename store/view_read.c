@@ -169,7 +169,7 @@ static int item_pieces(struct db_txn *txn, struct store_view *v, struct range *r
 
 	c = view_item_at(v, offset, &at);
 	r->skip = offset - at;
-	key = key_number(v->ino, REC_MESSAGE, v->slots[c.slot].block->items[c.at].pos);
+	key = key_number(v->ino, REC_MESSAGE, view_slot(v, c.slot)->block->items[c.at].pos);
 	err = db_scan_begin(&scan, txn, key.data, key.size, KEY_PREFIX);
 	if (err)
 		return err;

@@ -129,7 +129,7 @@ Test(view, versions_share_blocks)
 				size_t i = random_below(to->count);
 				struct view_cursor c = view_at(to->view, i);
 
-				to->view->slots[c.slot].block->items[c.at].hash = to->items[i].hash = version;
+				view_slot(to->view, c.slot)->block->items[c.at].hash = to->items[i].hash = version;
 			}
 		}
 		check(to);
@@ -160,7 +160,7 @@ Test(view, an_append_leaves_the_front_alone)
 		view_finish(next);
 		cr_assert_eq(next->front, v->front);
 		cr_assert_leq(next->slot_count - next->front_count, FRONT_BLOCKS);
-		cr_assert_eq(next->slots[0].block->refs, 1, "the first block has %u references", next->slots[0].block->refs);
+		cr_assert_eq(view_slot(next, 0)->block->refs, 1, "the first block has %u references", view_slot(next, 0)->block->refs);
 		store_view_unref(v);
 		v = next;
 	}
