@@ -10,6 +10,7 @@
 #include "bench.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -165,13 +166,29 @@ static double cpu_of(clockid_t clock)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Moving a long session through the kernel leaves the processor's caches cold; so that a short one has no advantage by it, both do this. */
+/*
+ * Moving a long session through the kernel leaves the caches cold of every processor that had a part in it; so that a short one has no
+ * advantage by it, both do this, on each.
+ */
 static void cool(void)
 {
 	static volatile char other[96 << 20];
+	cpu_set_t all, one;
 
-	for (size_t i = 0; i < sizeof(other); i += 64)
-		other[i]++;
+	if (sched_getaffinity(0, sizeof(all), &all))
+		die("the processors: %s", strerror(errno));
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one))
+			die("processor %d: %s", cpu, strerror(errno));
+		for (size_t i = 0; i < sizeof(other); i += 64)
+			other[i]++;
+	}
+	if (sched_setaffinity(0, sizeof(all), &all))
+		die("the processors: %s", strerror(errno));
 }
 
 /*
