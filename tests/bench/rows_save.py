@@ -4,7 +4,7 @@ import os
 from harness import Disk, Figure, Mount, Served, alternate, clock, column, middle, ratios
 from sessions import FsyncHistoryService, HistoryService, SqliteService, document, fresh, history, put
 
-SIZES = {0: (15, 20), 100: (15, 20), 1000: (11, 10), 10000: (9, 4), 100000: (7, 1)}	# rounds, saves a round
+SIZES = {0: (31, 20), 100: (31, 20), 1000: (11, 10), 10000: (9, 4), 100000: (7, 1)}	# rounds, saves a round
 
 
 class Saver:
