@@ -377,6 +377,8 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 	if (!err) {
 		note(m, set, parent, name, save);
 		inodes_unlinked(m->inodes, from->ino, who);
+		/* It may have come back from another name (rule 13). */
+		inodes_renamed(m->inodes, save->saved_ino, parent, name);
 	} else {
 		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
 			 name, (int)who->tgid, save->reason ? save->reason : store_strerror(err), (unsigned long long)save->error_offset);
