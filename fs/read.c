@@ -53,6 +53,8 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	atomic_store(&h->unread, false);
 	atomic_store(&h->view_size, v ? store_view_size(v) : HANDLE_NONE);
 	inodes_place(m->inodes, h->inode, &place);
+	if (v)
+		temps_read(m->temps, place.name, h->ino);
 	if (!place.unlinked)
 		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
 	/*

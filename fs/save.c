@@ -169,9 +169,24 @@ static bool orphaned(const struct handle *h, const struct place *place)
 	return place->unlinked && place->unlinker.known && place->unlinker.tgid == h->writer.tgid && place->unlinker.start == h->writer.start;
 }
 
+/* The document as it was written, when the store has it in no version. */
+static char *copy_draft(struct handle *h)
+{
+	size_t size = draft_size(&h->draft), got = 0;
+	char *bytes = malloc(size ? size : 1);
+
+	if (bytes && (draft_read(&h->draft, 0, bytes, size, &got) || got != size)) {
+		free(bytes);
+		bytes = NULL;
+	}
+	return bytes;
+}
+
 /* Needs the handle's lock. */
 static void saved(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
 {
+	uint64_t id;
+
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
 	inodes_hatch(m->inodes, h->inode, save->saved_ino);
@@ -182,6 +197,9 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 	atomic_store(&h->view_size, HANDLE_NONE);
 	h->raw = false;
 	note(m, h->set, place->parent, place->name, save);
+	if ((id = atomic_load(&h->temp)))
+		temps_saved(m->temps, place->name, id, save->saved_ino, save->version,
+			    save->result & (STORE_SAVED_MERGED | STORE_SAVED_SAME) ? copy_draft(h) : NULL, draft_size(&h->draft));
 	if (save->result & STORE_SAVED_UNCERTAIN)
 		log_line(LOG_INFO, "%s: version %llu keeps both of what may have been an edit; `historyctl undo` takes it back", place->name,
 			 (unsigned long long)save->version);
@@ -313,48 +331,78 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 
 /* ---- Renaming a temp file to a document ----------------------------------------------------------------------- */
 
-/* The temp file's bytes, as what they share with the document that is there and the rest. */
-static int take_bytes(struct mount *m, const struct store_attr *from, const struct store_attr *to, struct draft *d)
+/* What is renamed: a file, as `temp` says that it was written (may be NULL). */
+struct source {
+	struct store_attr attr;
+	const struct temp *temp;
+	bool current;			/* as it stands now, whoever wrote it */
+	struct store_view *view;	/* a document's version */
+	uint64_t version, size;
+};
+
+static int source_open(struct mount *m, struct source *from)
 {
-	size_t room = from->size < 1 << 20 ? from->size : 1 << 20, got = 0;
-	struct store_view *now = NULL, *source = NULL;
-	char *buf;
+	bool own = from->temp && !from->current;
 	int err = 0;
 
-	if (from->size > m->options.max_document)
-		return -EFBIG;
-	if (to && to->kind == STORE_DOCUMENT)
+	from->size = from->attr.size;
+	from->version = from->attr.kind == STORE_DOCUMENT ? own ? from->temp->version : from->attr.version : 0;
+	if (own && from->temp->bytes) {
+		from->size = from->temp->size;
+	} else if (from->attr.kind == STORE_DOCUMENT) {
+		err = store_view_open(m->store, from->attr.ino, from->version, &from->view);
+		if (!err)
+			from->size = store_view_size(from->view);
+	}
+	return !err && from->size > m->options.max_document ? -EFBIG : err;
+}
+
+static int source_read(struct mount *m, const struct source *from, uint64_t at, char *buf, size_t room, size_t *ret)
+{
+	if (from->view)
+		return store_view_read(from->view, at, buf, room, ret);
+	if (from->attr.kind != STORE_DOCUMENT)
+		return store_read(m->store, from->attr.ino, at, buf, room, ret);
+	*ret = room < from->size - at ? room : from->size - at;
+	memcpy(buf, from->temp->bytes + at, *ret);
+	return 0;
+}
+
+/* The temp file's bytes, as what they share with the document that is there and the rest. */
+static int take_bytes(struct mount *m, struct source *from, const struct store_attr *to, struct draft *d)
+{
+	struct store_view *now = NULL;
+	size_t room, got = 0;
+	char *buf;
+	int err = source_open(m, from);
+
+	if (!err && to && to->kind == STORE_DOCUMENT)
 		err = store_view_open(m->store, to->ino, 0, &now);
 	if (err && err != -ENOENT)
 		return err;
 	draft_begin(d, now);
 	store_view_unref(now);
+	room = from->size < 1 << 20 ? from->size : 1 << 20;
 	buf = malloc(room ? room : 1);
 	err = buf ? 0 : -ENOMEM;
-	if (!err && from->kind == STORE_DOCUMENT)
-		err = store_view_open(m->store, from->ino, 0, &source);
 	for (uint64_t at = 0; !err && at < from->size; at += got) {
-		if (source)
-			err = store_view_read(source, at, buf, room, &got);
-		else
-			err = store_read(m->store, from->ino, at, buf, room, &got);
+		err = source_read(m, from, at, buf, room, &got);
 		if (!err && !got)
 			err = -EIO;
 		if (!err)
 			err = draft_write(d, at, buf, got, m->options.max_document);
 	}
-	store_view_unref(source);
 	free(buf);
 	return err;
 }
 
-static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
-			  struct ticket_set *set, uint64_t parent, const char *name)
+static int rename_as_save(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
+			  const char *name, bool last)
 {
+	struct ticket_set *set = from->temp ? from->temp->set : NULL, *own = NULL;
 	struct draft d = { 0 };
 	struct work w = { .rename = true };
 	struct store_save *save = &w.save;
-	struct ticket_set *own = NULL;
 	int err = take_bytes(m, from, to, &d);
 
 	if (!err && !set) {
@@ -364,58 +412,148 @@ static int rename_as_save(struct mount *m, const struct process *who, const stru
 	if (!err) {
 		*save = (struct store_save){
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
-			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
-			.from_parent = from->parent, .from_name = from->name, .from_keep = inodes_is_open(m->inodes, from->ino),
+			.tail = d.tail, .tail_size = d.tail_size, .mode = from->attr.mode & 07777, .uid = from->attr.uid, .gid = from->attr.gid,
+			.from_ino = from->attr.ino, .from_version = from->version,
+			.from_keep = !last || inodes_is_open(m->inodes, from->attr.ino),
+			.from_log = !from->temp || (from->temp->flags & TEMP_LOG),
 		};
 		if (!from->size)
 			save->flags |= STORE_SAVE_EMPTY;
 		if (renamed_by(m->renamed, parent, name, who))
 			save->flags |= STORE_SAVE_LINEAGE;
 		fill(&w, m, set, who, parent, name);
+		temps_leaving(m->temps, &from->attr, from->temp ? from->temp->parent : from->attr.parent);
 		err = store_save(m->store, save);
 	}
 	if (!err) {
 		note(m, set, parent, name, save);
-		inodes_unlinked(m->inodes, from->ino, who);
 		/* It may have come back from another name (rule 13). */
 		inodes_renamed(m->inodes, save->saved_ino, parent, name);
-	} else {
-		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
-			 name, (int)who->tgid, save->reason ? save->reason : store_strerror(err), (unsigned long long)save->error_offset);
+	} else if (err != -EINVAL || last) {
+		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays",
+			 from->attr.name, name, (int)who->tgid, save->reason ? save->reason : store_strerror(err),
+			 (unsigned long long)save->error_offset);
 	}
 	draft_release(&d);
+	store_view_unref(from->view);
 	ticket_set_free(own);
 	return err;
 }
 
+struct writers {
+	uint64_t but;	/* entry of the handle that does not count */
+	bool found;
+};
+
+static void visit_writer(struct handle *h, void *arg)
+{
+	struct writers *w = arg;
+	uint64_t id = atomic_load(&h->temp);
+
+	w->found |= id && id != w->but;
+}
+
+/* Whether a document is a temp file: an established session keeps its own history when it is renamed. */
+static bool is_temp(struct mount *m, const struct source *from, bool exists)
+{
+	const struct temp *temp = from->temp;
+	struct writers others = { .but = temp->id };
+
+	if (!temp_is_fresh(temp, from->attr.version))
+		return false;
+	if (exists || !from->attr.parent)
+		return true;
+	if (temp->flags & TEMP_READ)
+		return false;
+	/* Another may be opening it just now. */
+	if (from->attr.version <= 1 && (temp->name[0] == '.' || strcasestr(temp->name, "tmp") || strcasestr(temp->name, "temp")))
+		return true;
+	inodes_visit(m->inodes, from->attr.ino, visit_writer, &others);
+	return others.found || temps_shared(m->temps, temp);
+}
+
+/* One file; `last`: it is the only one that the rename means. -ENOSYS: an ordinary rename. */
+static int rename_file(struct mount *m, const struct process *who, struct source *from, uint64_t parent, const char *name, bool last)
+{
+	const struct temp *temp = from->temp;
+	struct store_attr to;
+	int err = store_lookup(m->store, parent, name, &to);
+	bool exists = !err;
+
+	if (from->attr.kind != STORE_SCRATCH && from->attr.kind != STORE_DOCUMENT)
+		return -ENOSYS;
+	if (err && err != -ENOENT)
+		return err;
+	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from->attr.ino))
+		return -ENOSYS;
+	if (!last && !from->attr.size)
+		return -EINVAL;
+	if (from->attr.kind == STORE_DOCUMENT && !(temp && is_temp(m, from, exists)))
+		return -ENOSYS;
+	err = rename_as_save(m, who, from, exists ? &to : NULL, parent, name, last);
+	/* What is no document may take a name that no document has. */
+	return err == -EINVAL && last && !(exists && to.kind == STORE_DOCUMENT) ? -ENOSYS : err;
+}
+
+/* Of what the process has written under the name, each as it wrote it (rule 14). */
+static int rename_own(struct mount *m, const struct process *who, const char *name, const uint64_t *ids, size_t count, uint64_t new_parent,
+		      const char *new_name)
+{
+	struct temp *e, *done = NULL;
+	int err, first = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct source from = { .temp = e = temps_take(m->temps, name, ids[i]) };
+
+		if (!e)
+			continue;
+		err = e->saved ? 0 : store_getattr(m->store, e->ino, &from.attr);
+		if (!err && !e->saved)
+			err = rename_file(m, who, &from, new_parent, new_name, count == 1);
+		/* One that is still being written is its writer's to rename. */
+		if (err && err != -EINVAL)
+			first = first ? first : err;
+		else if (err && count == 1)
+			first = err;
+		if (!err && !done)
+			done = e;
+		else
+			temps_put(m, e, !err);
+	}
+	if (!first || !done) {
+		temps_done(m, done);
+		return done ? 0 : first ? first : -EINVAL;
+	}
+	temps_put(m, done, true);
+	return first;
+}
+
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
 {
-	struct store_attr from, to;
-	struct ticket_set *set;
-	bool exists, fresh;
+	uint64_t ids[TEMPS_OWN];
+	struct source from = { 0 };
+	struct temp *temp;
+	bool reserved;
+	size_t count;
 	int err;
 
 	if (!store_is_document_name(new_name))
 		return -ENOSYS;
-	err = store_lookup(m->store, parent, name, &from);
-	if (err || (from.kind != STORE_SCRATCH && from.kind != STORE_DOCUMENT))
-		return err ? err : -ENOSYS;
-	err = store_lookup(m->store, new_parent, new_name, &to);
-	if (err && err != -ENOENT)
+	count = temps_own(m, who, parent, name, new_name, ids);
+	if (count)
+		return rename_own(m, who, name, ids, count, new_parent, new_name);
+	err = store_lookup(m->store, parent, name, &from.attr);
+	if (err)
 		return err;
-	exists = !err;
-	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
-		return -ENOSYS;
-	set = temps_take(m->temps, from.ino, &fresh);
-	/* An established session keeps its own history when it is renamed. */
-	if (from.kind == STORE_DOCUMENT && (!fresh || !exists)) {
-		ticket_set_free(set);
-		return -ENOSYS;
-	}
-	err = rename_as_save(m, who, &from, exists ? &to : NULL, set, new_parent, new_name);
-	ticket_set_free(set);
-	/* What is no document may take a name that no document has. */
-	if (err == -EINVAL && !(exists && to.kind == STORE_DOCUMENT))
-		return -ENOSYS;
+	/* Whoever wrote it: what stands there now. */
+	from.temp = temp = temps_take_any(m->temps, &from.attr, &reserved);
+	if (reserved)
+		return -ENOENT;
+	from.current = true;
+	err = rename_file(m, who, &from, new_parent, new_name, true);
+	if (temp && err)
+		temps_put(m, temp, temp->saved);
+	else
+		temps_done(m, temp);
 	return err;
 }

@@ -117,7 +117,7 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 	return version;
 }
 
-bool shown_locked(const struct process *who, uint64_t ino)
+static bool find_lock(const struct process *who, uint64_t ino)
 {
 	FILE *f = fopen("/proc/locks", "re");
 	bool locked = false;
@@ -133,8 +133,18 @@ bool shown_locked(const struct process *who, uint64_t ino)
 		if (strstr(line, "->"))
 			continue;	/* waits for its lock */
 		if (sscanf(line, "%*s %*s %*s %*s %ld %x:%x:%llu", &pid, &major, &minor, &inode) == 4)
-			locked = pid == who->tgid || (pid < 1 && inode == ino);
+			locked = who ? pid == who->tgid || (pid < 1 && inode == ino) : !major && inode == ino;
 	}
 	fclose(f);
 	return locked;
+}
+
+bool shown_locked(const struct process *who, uint64_t ino)
+{
+	return find_lock(who, ino);
+}
+
+bool shown_held(uint64_t ino)
+{
+	return find_lock(NULL, ino);
 }

@@ -26,5 +26,7 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 
 /* Whether the process holds a file lock (/proc/locks), or somebody one on this inode whose owner is not told. */
 bool shown_locked(const struct process *who, uint64_t ino);
+/* Whether somebody holds a lock on a file of that number, on a filesystem that has no disk. */
+bool shown_held(uint64_t ino);
 
 #endif
