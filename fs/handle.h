@@ -9,7 +9,7 @@
  *	                           |  --flush by another process, or incomplete--> dirty
  *	                           `--release--> committed, or rejected (P5)
  *
- * Lock order: a handle's lock, then the inode table's, then those inside tickets and store.
+ * Lock order: a handle's lock, then that of the temp files, then the inode table's, then those inside tickets and store.
  */
 #ifndef FS_HANDLE_H
 #define FS_HANDLE_H
