@@ -37,7 +37,7 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 	/* A new document may turn out to be a temp file too. */
 	if (!fresh && (h->flags & O_TRUNC))
 		flags = temps_fresh(m->temps, a);
-	if (!err && flags)
+	if (!err && flags && !(flags & TEMP_READ))
 		err = freeze(m, who, a, flags, &id);
 	atomic_store(&h->temp, id);
 	if (!err && (fresh || (h->flags & O_TRUNC))) {
@@ -137,7 +137,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	inodes_get_embryo(m->inodes, inode->ino, a);
-	return open_file(m, who, a, fi->flags, fresh, fresh ? temp : temps_fresh(m->temps, a), inode, ret);
+	return open_file(m, who, a, fi->flags, fresh, temp, inode, ret);
 }
 
 static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,

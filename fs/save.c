@@ -197,7 +197,8 @@ static void saved(struct mount *m, struct handle *h, const struct place *place, 
 	atomic_store(&h->view_size, HANDLE_NONE);
 	h->raw = false;
 	note(m, h->set, place->parent, place->name, save);
-	if ((id = atomic_load(&h->temp)))
+	id = atomic_load(&h->temp);
+	if (id && temps_needs(m->temps, place->name, id))
 		temps_saved(m->temps, place->name, id, save->saved_ino, save->version,
 			    save->result & (STORE_SAVED_MERGED | STORE_SAVED_SAME) ? copy_draft(h) : NULL, draft_size(&h->draft));
 	if (save->result & STORE_SAVED_UNCERTAIN)
@@ -376,7 +377,9 @@ static int take_bytes(struct mount *m, struct source *from, const struct store_a
 	char *buf;
 	int err = source_open(m, from);
 
-	if (!err && to && to->kind == STORE_DOCUMENT)
+	if (err)
+		return err;
+	if (to && to->kind == STORE_DOCUMENT)
 		err = store_view_open(m->store, to->ino, 0, &now);
 	if (err && err != -ENOENT)
 		return err;

@@ -60,6 +60,18 @@ unsigned temps_fresh(struct temps *t, const struct store_attr *a)
 	return flags;
 }
 
+bool temps_needs(struct temps *t, const char *name, uint64_t id)
+{
+	const struct temp *e;
+	bool needs;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find_id(t, name, id);
+	needs = e && !(e->flags & TEMP_READ);
+	pthread_mutex_unlock(&t->lock);
+	return needs;
+}
+
 void temps_read(struct temps *t, const char *name, uint64_t ino)
 {
 	pthread_mutex_lock(&t->lock);
@@ -209,6 +221,37 @@ static bool may_take(struct mount *m, const struct process *who, struct temp *e)
 	return true;
 }
 
+/* The file that was made for this thread instead of `a`, or 0. Needs the lock. */
+static uint64_t find_made(struct temps *t, const struct process *who, const struct store_attr *a)
+{
+	const struct temp *e = *temp_bucket(t, a->name);
+
+	while (e && (!e->reserved || e->ino == a->ino || e->who.tid != who->tid || !temp_same_process(&e->who, who)))
+		e = e->chain;
+	return e ? e->ino : 0;
+}
+
+/* The caller came to the file by /proc/self/fd and not by its name: it means that very file. */
+static int give_name_back(struct mount *m, const struct store_attr *a, uint64_t made, uint64_t parent)
+{
+	struct temp *e, *gone = NULL;
+	struct temps *t = m->temps;
+	struct store_attr there;
+	bool back = !store_lookup(m->store, parent, a->name, &there) && there.ino == made &&
+		    !store_relink(m->store, a->ino, parent, a->name, 0, false);
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, made);
+	if (e)
+		temp_discard(t, e, &gone);
+	e = back ? temp_find(t, a->name, a->ino) : NULL;
+	if (e)
+		temp_regain(t, e);
+	pthread_mutex_unlock(&t->lock);
+	temp_settle_all(m, gone);
+	return 0;
+}
+
 int temps_claim(struct mount *m, const struct process *who, const struct store_attr *a)
 {
 	struct store_attr want = *a;
@@ -216,6 +259,7 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	struct temps *t = m->temps;
 	struct temp *e, *mine;
 	uint64_t ino;
+	uint64_t made;
 	bool take;
 	int err;
 
@@ -225,9 +269,10 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	if (!mine)
 		return -ENOMEM;
 	pthread_mutex_lock(&t->lock);
+	made = find_made(t, who, a);
 	e = temp_find(t, a->name, a->ino);
 	former = e ? NULL : temp_find_former(t, a->ino);
-	take = e ? may_take(m, who, e) : !former;
+	take = !made && (e ? may_take(m, who, e) : !former);
 	if (e || former)
 		want.parent = e ? e->parent : former->parent;
 	if (!e && take && a->parent) {
@@ -240,6 +285,8 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	free(mine);
 	if (take)
 		return 0;
+	if (made)
+		return give_name_back(m, a, made, want.parent);
 	err = temps_make(m, who, &want, true, &ino);
 	return err ? err : -ESTALE;
 }

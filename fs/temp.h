@@ -74,6 +74,8 @@ int temps_add(struct mount *m, const struct process *who, const struct store_att
 bool temp_is_fresh(const struct temp *e, uint64_t version);
 /* The flags of a document that may turn out to be a temp file; else 0. */
 unsigned temps_fresh(struct temps *t, const struct store_attr *a);
+/* Whether it may still turn out to be a temp file: nobody has read it. */
+bool temps_needs(struct temps *t, const char *name, uint64_t id);
 /* Somebody reads the document. */
 void temps_read(struct temps *t, const char *name, uint64_t ino);
 /* The document was saved. `bytes` (may be NULL; taken over): as it was written. */

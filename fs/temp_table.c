@@ -82,13 +82,23 @@ static void take_out(struct temps *t, struct temp *e)
 	t->bytes -= e->size;
 }
 
-void temp_lose(struct temps *t, struct temp *e)
+static void move(struct temps *t, struct temp *e, bool lost)
 {
-	if (e->lost)
+	if (e->lost == lost)
 		return;
 	take_out(t, e);
-	e->lost = true;
+	e->lost = lost;
 	temp_insert(t, e);
+}
+
+void temp_lose(struct temps *t, struct temp *e)
+{
+	move(t, e, true);
+}
+
+void temp_regain(struct temps *t, struct temp *e)
+{
+	move(t, e, false);
 }
 
 struct temp *temp_find(struct temps *t, const char *name, uint64_t ino)

@@ -34,6 +34,7 @@ struct temp *temp_new(const struct process *who, const struct store_attr *a, uin
 void temp_insert(struct temps *t, struct temp *e);
 /* Another has its name now. */
 void temp_lose(struct temps *t, struct temp *e);
+void temp_regain(struct temps *t, struct temp *e);
 /* Takes it out; what is to be freed goes to *gone, for temp_settle_all. */
 void temp_discard(struct temps *t, struct temp *e, struct temp **gone);
 /* Keeps the table within its bounds; a process has at most TEMPS_OWN files under one name. */

@@ -325,6 +325,13 @@ def one_for_all(t, name, file):
 	holder.end()
 
 
+@case("rule 14: who opens another's temp file by its descriptor means that file")
+def by_descriptor(t):
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+	command("sh", "-c", "exec 3> $0; echo '[1]' >&3; echo '[2]' | tee /proc/self/fd/3 > /dev/null; mv $0 $1", temp, path)
+	equal((read(path), os.listdir(t.dir)), (b"[2]\n", ["s.json"]), "what was written anew")
+
+
 @case("rule 14: files that wait are bounded in number")
 def bounded(t):
 	with t.new_mount() as m:
