@@ -63,7 +63,7 @@ static void visit_own(struct handle *h, void *arg)
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
 	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
-	uint64_t stored;
+	uint64_t stored, parent;
 	int err;
 
 	if (control_owns(ino))
@@ -75,6 +75,9 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 		err = 0;
 	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))
 		return err;
+	/* To its writer it still has its name (rule 14). */
+	if (!ret->parent && temps_place(m->temps, ret, &parent))
+		ret->parent = parent;
 	inodes_visit(m->inodes, ino, visit_own, &own);
 	/* Who has just opened it to read asks how much there is; who is in the middle of reading, of what he reads (P3). */
 	if (!own.unread && own.view != HANDLE_NONE)

@@ -111,6 +111,7 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(part, "count", tickets);
 	add_number(part, "processes", processes);
 	add_number(part, "bytes", bytes);
+	add_number(root, "shared_temps", temps_waiting(m->temps));
 	part = cJSON_AddObjectToObject(root, "disk");
 	add_number(part, "used", s->used_bytes);
 	add_number(part, "file", s->file_bytes);

@@ -30,7 +30,9 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 
 void handle_free(struct mount *m, struct handle *h)
 {
+	struct place place;
 	bool unlinked;
+	uint64_t ino, id;
 
 	if (!h)
 		return;
@@ -40,8 +42,14 @@ void handle_free(struct mount *m, struct handle *h)
 	draft_release(&h->draft);
 	store_view_unref(h->view);
 	ticket_set_free(h->set);
-	if (h->inode && inodes_close(m->inodes, h->inode, &unlinked) && unlinked && h->kind == HANDLE_SCRATCH)
-		store_forget(m->store, h->ino);
+	if (h->inode) {
+		inodes_place(m->inodes, h->inode, &place);
+		if ((id = atomic_load(&h->temp)))
+			temps_closed(m, place.name, id);
+		ino = h->inode->ino;
+		if (inodes_close(m->inodes, h->inode, &unlinked) && unlinked)
+			store_forget(m->store, ino);
+	}
 	free(h->bytes);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->idle);

@@ -13,7 +13,7 @@
  * Appending to lines (O_APPEND): whole lines are committed by the write that ends them, and are on disk when flush or fsync returns. The
  * draft then holds the beginning of a line only, which waits for its end, for a flush or for release; a killed writer's is rejected.
  *
- * Lock order: a handle's lock, then the inode table's, then those inside tickets and store.
+ * Lock order: a handle's lock, then that of the temp files, then the inode table's, then those inside tickets and store.
  */
 #ifndef FS_HANDLE_H
 #define FS_HANDLE_H
@@ -39,6 +39,7 @@ struct handle {
 	_Atomic uint64_t pending;	/* bytes of a line that has begun */
 	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
 	_Atomic int64_t mtime;		/* that utimensat gave to the draft; HANDLE_NO_TIME: none since it was last written */
+	_Atomic uint64_t temp;		/* its entry among the temp files; 0: it is none */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
@@ -106,7 +107,7 @@ static inline bool handle_writes(const struct handle *h)
 	return (h->flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* save.c: the draft becomes a save. */
+/* save.c, append.c, rename.c: the draft becomes a save. */
 
 /* Replies to a flush or fsync. Takes over the handle's lock. */
 void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync);

@@ -258,7 +258,7 @@ bool inodes_is_open(struct inodes *t, uint64_t ino)
 	return open;
 }
 
-void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who)
+bool inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who)
 {
 	struct inode *i;
 
@@ -269,6 +269,7 @@ void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who)
 		i->unlinker = *who;
 	}
 	pthread_mutex_unlock(&t->lock);
+	return i != NULL;
 }
 
 void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name)

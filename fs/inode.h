@@ -78,7 +78,8 @@ uint64_t inodes_stored(struct inodes *t, uint64_t ino);
 struct handle *inodes_any(struct inodes *t);
 
 bool inodes_is_open(struct inodes *t, uint64_t ino);
-void inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
+/* False: nobody has it open. */
+bool inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
 void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name);
 void inodes_place(struct inodes *t, const struct inode *i, struct place *ret);
 

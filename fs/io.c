@@ -34,33 +34,26 @@ static void use_handle(struct fuse_file_info *fi, struct handle *h)
 	fi->noflush = !handle_writes(h);
 }
 
-/* Documents: freezes what the save can be based on (rule 3). Scratch files: it may be renamed to a document later. */
-static int freeze(struct mount *m, struct handle *h, const struct process *who, bool fresh)
+/* Freezes what the save of a file that may be renamed to a document can be based on (rule 3). */
+static int freeze(struct mount *m, const struct process *who, const struct store_attr *a, unsigned flags, uint64_t *ret_id)
 {
 	struct ticket_set *set;
 	int err = tickets_freeze(m->tickets, who, &set);
 
-	if (err)
-		return err;
-	if (h->kind == HANDLE_DOCUMENT)
-		h->set = set;
-	else
-		temps_add(m->temps, h->ino, set, fresh);
-	return 0;
+	return err ? err : temps_add(m, who, a, set, flags, ret_id);
 }
 
-static int open_document(struct mount *m, struct handle *h, const struct process *who, bool fresh)
+static int open_document(struct mount *m, struct handle *h, const struct process *who, const struct store_attr *a, bool fresh, unsigned flags)
 {
-	int err = freeze(m, h, who, fresh);
+	uint64_t id = 0;
+	int err = tickets_freeze(m->tickets, who, &h->set);
 
 	/* A new document may turn out to be a temp file too. */
-	if (!err && fresh) {
-		struct ticket_set *set;
-
-		err = tickets_freeze(m->tickets, who, &set);
-		if (!err)
-			temps_add(m->temps, h->ino, set, true);
-	}
+	if (!fresh && (h->flags & O_TRUNC))
+		flags = temps_fresh(m->temps, a);
+	if (!err && flags && !(flags & TEMP_READ))
+		err = freeze(m, who, a, flags, &id);
+	atomic_store(&h->temp, id);
 	if (!err && (fresh || (h->flags & O_TRUNC))) {
 		err = handle_draft(m, h, true);
 		h->created = fresh;
@@ -73,8 +66,8 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 	return err;
 }
 
-static int open_file(struct mount *m, const struct process *who, struct store_attr *a, int flags, bool fresh, struct inode *inode,
-		     struct handle **ret)
+static int open_file(struct mount *m, const struct process *who, struct store_attr *a, int flags, bool fresh, unsigned temp,
+		     struct inode *inode, struct handle **ret)
 {
 	struct store_attr zero = { .size = 0 };
 	struct handle *h;
@@ -97,9 +90,9 @@ static int open_file(struct mount *m, const struct process *who, struct store_at
 	h->seen = a->version;
 	if (handle_writes(h) && a->parent != STORE_REJECTED) {
 		if (kind == HANDLE_DOCUMENT) {
-			err = open_document(m, h, who, fresh);
+			err = open_document(m, h, who, a, fresh, temp);
 		} else {
-			err = freeze(m, h, who, fresh || (flags & O_TRUNC));
+			err = freeze(m, who, a, flags & O_APPEND ? TEMP_APPEND : 0, NULL);
 			if (!err && (flags & O_TRUNC) && !fresh)
 				err = store_setattr(m->store, a->ino, &zero, STORE_SET_SIZE, NULL);
 		}
@@ -131,34 +124,6 @@ static int open_status(struct mount *m, const struct process *who, int flags, st
 	return 0;
 }
 
-/* Replies: open, err. */
-void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct mount *m = mount_of(req);
-	struct process who = caller(req);
-	struct handle *h = NULL;
-	struct store_attr a;
-	int err;
-
-	if (ino == CONTROL_STATUS) {
-		err = open_status(m, &who, fi->flags, &h);
-	} else {
-		handle_settle(m, ino, 0, NULL);
-		err = store_getattr(m->store, ino, &a);
-		if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, &a))
-			err = 0;
-		if (!err)
-			err = open_file(m, &who, &a, fi->flags, false, NULL, &h);
-	}
-	if (err) {
-		fuse_reply_err(req, -err);
-		return;
-	}
-	use_handle(fi, h);
-	if (fuse_reply_open(req, fi))
-		handle_free(m, h);
-}
-
 /* A new document stays unseen by others until it is committed (P3). */
 static int create_document(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
 			   struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
@@ -167,6 +132,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	struct store_attr dir;
 	struct inode *inode;
 	uint64_t ino, version;
+	unsigned temp = TEMP_FRESH | TEMP_LOG;
 	bool renamed, known = false;
 	int err = store_getattr(m->store, parent, &dir);
 
@@ -181,8 +147,10 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 		return -EEXIST;
 	}
 	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
-	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent)
+	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent) {
 		err = store_new_ino(m->store, &ino);
+		temp = TEMP_FRESH;
+	}
 	if (!err)
 		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid ? ctx->pid : INODE_UNKNOWN, &inode, ret_fresh);
 	if (err)
@@ -195,16 +163,110 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	renamed = renamed_by(m->renamed, parent, name, who, &known);
 	if (renamed && !known)
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
-	err = open_file(m, who, a, fi->flags, *ret_fresh, inode, ret);
+	err = open_file(m, who, a, fi->flags, *ret_fresh, temp, inode, ret);
 	if (!err && !renamed && (*ret)->set)
 		tickets_created(m->tickets, (*ret)->set, who, parent, name);
 	return err;
 }
 
+static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+			struct store_attr *ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct store_attr a = { .parent = parent, .mode = S_IFREG | (mode & 07777), .uid = ctx->uid, .gid = ctx->gid };
+	int err;
+
+	if (!temps_is_shared(name))
+		return store_create(m->store, parent, name, 0, a.mode, a.uid, a.gid, NULL, ret);
+	if (strlen(name) > STORE_NAME_MAX)
+		return -ENAMETOOLONG;
+	strcpy(a.name, name);
+	err = temps_make(m, who, &a, false, &a.ino);
+	return err ? err : store_getattr(m->store, a.ino, ret);
+}
+
+/* A temp name that another is writing to. */
+static int claim(struct mount *m, const struct process *who, const struct store_attr *a, int flags)
+{
+	bool anew = (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY && a->kind == STORE_SCRATCH && a->parent != STORE_REJECTED;
+
+	return anew ? temps_claim(m, who, a) : 0;
+}
+
+/* Whether the file had lost its name, and perhaps was forgotten, before it was known to be open. */
+static bool is_gone(struct mount *m, const struct store_attr *a)
+{
+	struct store_attr b;
+	uint64_t parent;
+	int err = store_getattr(m->store, a->ino, &b);
+
+	if (err == -ENOENT)
+		return !inodes_get_embryo(m->inodes, a->ino, &b);
+	return !err && !b.parent && a->parent && !temps_place(m->temps, &b, &parent);
+}
+
+static int open_linked(struct mount *m, fuse_req_t req, const struct process *who, fuse_ino_t ino, struct store_attr *a,
+		       struct fuse_file_info *fi, struct handle **ret)
+{
+	struct store_attr former;
+	bool anew = (fi->flags & O_TRUNC) != 0, fresh;
+	int err = store_getattr(m->store, ino, a);
+
+	if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, a))
+		err = 0;
+	/* The name was looked up, and then the file was renamed or waits for that (rule 14): the name is what is meant. */
+	if (anew && (err == -ENOENT || (!err && !a->parent))) {
+		bool known = !err && temps_place(m->temps, a, &a->parent);
+
+		if (known)
+			former = *a;
+		if (known ? a->kind == STORE_DOCUMENT : temps_former(m->temps, ino, &former)) {
+			if (former.kind == STORE_DOCUMENT)
+				return create_document(m, req, who, former.parent, former.name, former.mode, fi, a, &fresh, ret);
+			err = temps_make(m, who, &former, true, &ino);
+			return err ? err : -ESTALE;
+		}
+		if (known)
+			a->parent = 0;
+	}
+	if (!err && anew)
+		err = claim(m, who, a, fi->flags);
+	if (!err)
+		err = open_file(m, who, a, fi->flags, false, 0, NULL, ret);
+	if (!err && !anew && is_gone(m, a)) {
+		handle_free(m, *ret);
+		err = -ENOENT;
+	}
+	return err;
+}
+
+/* Replies: open, err. */
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct handle *h = NULL;
+	struct store_attr a;
+	int err;
+
+	if (ino == CONTROL_STATUS) {
+		err = open_status(m, &who, fi->flags, &h);
+	} else {
+		handle_settle(m, ino, 0, NULL);
+		err = open_linked(m, req, &who, ino, &a, fi, &h);
+	}
+	if (err) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	use_handle(fi, h);
+	if (fuse_reply_open(req, fi))
+		handle_free(m, h);
+}
+
 /* Replies: create, err. */
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	struct fuse_entry_param e;
@@ -224,11 +286,18 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		err = create_document(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
 	} else {
 		if (err == -ENOENT) {
-			err = store_create(m->store, parent, name, 0, S_IFREG | (mode & 07777), ctx->uid, ctx->gid, NULL, &a);
-			fresh = true;
+			err = create_plain(m, req, &who, parent, name, mode, &a);
+			fresh = !err;
+			if (err == -EEXIST && !(fi->flags & O_EXCL))
+				err = store_lookup(m->store, parent, name, &a);
 		}
+		if (!err && !fresh)
+			err = claim(m, &who, &a, fi->flags);
+		/* Made between the look-up and this. */
+		if (err == -ESTALE && temps_find(m, &who, parent, name, &a))
+			err = 0;
 		if (!err)
-			err = open_file(m, &who, &a, fi->flags, fresh, NULL, &h);
+			err = open_file(m, &who, &a, fi->flags, fresh, 0, NULL, &h);
 	}
 	if (err) {
 		fuse_reply_err(req, -err);

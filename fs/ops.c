@@ -28,6 +28,16 @@ static void reply_entry(fuse_req_t req, const struct store_attr *a)
 	fuse_reply_entry(req, &e);
 }
 
+/* A name that several writers use leads each to its own file (rule 14). */
+static bool find_own(struct mount *m, fuse_req_t req, uint64_t parent, const char *name, int err, struct store_attr *a)
+{
+	struct process who = caller(req);
+
+	if (err)
+		a->ino = 0;
+	return temps_find(m, &who, parent, name, a);
+}
+
 /* Replies: entry, err. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -36,8 +46,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	uint64_t ino = 0, version = 0;
 	int err = control_lookup(m, parent, name, &a);
 
-	if (err == -ENOENT && parent != CONTROL_DIRECTORY)
+	if (err == -ENOENT && parent != CONTROL_DIRECTORY) {
 		err = store_lookup(m->store, parent, name, &a);
+		if (!store_is_document_name(name) && (err == -ENOENT || (!err && a.kind == STORE_SCRATCH)) &&
+		    find_own(m, req, parent, name, err, &a))
+			err = 0;
+	}
 	if (atomic_load(&m->unsettled) && parent != CONTROL_DIRECTORY && store_is_document_name(name)) {
 		handle_settle(m, err ? 0 : a.ino, parent, name);
 		err = store_lookup(m->store, parent, name, &a);
@@ -46,7 +60,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		pid_t pid = fuse_req_ctx(req)->pid;
 
 		/* One without a name can't be told from the embryo's creator, so it is none. */
-		if (inodes_find_embryo(m->inodes, parent, name, pid ? pid : INODE_NOBODY, &a)) {
+		if (inodes_find_embryo(m->inodes, parent, name, pid ? pid : INODE_NOBODY, &a) || find_own(m, req, parent, name, err, &a)) {
 			err = 0;
 		} else {
 			struct process who = caller(req);
@@ -212,11 +226,15 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, 0);
 		return;
 	}
+	if (temps_unlink(m, &who, parent, name, err ? 0 : a.ino)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	if (!err)
 		err = store_unlink(m->store, parent, name, inodes_is_open(m->inodes, a.ino), &a);
 	if (!err) {
 		inodes_unlinked(m->inodes, a.ino, &who);
-		temps_forget(m->temps, a.ino);
+		temps_forget(m->temps, &a);
 	}
 	if (!err && store_is_document_name(name)) {
 		tickets_unlinked(m->tickets, &who, parent, name);
@@ -255,13 +273,21 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 			unsigned flags)
 {
 	struct store_attr from, to;
-	bool exists;
+	bool exists, lost, unread;
 	int err = store_lookup(m->store, parent, name, &from);
 
-	if (err)
+	if (err == -ENOENT)
+		from.ino = 0;
+	if (err && err != -ENOENT)
+		return err;
+	lost = !(flags & STORE_EXCHANGE) && temps_find(m, who, parent, name, &from);
+	if (err && !lost)
 		return err;
 	exists = store_lookup(m->store, new_parent, new_name, &to) == 0;
-	err = store_rename(m->store, parent, name, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
+	if (lost)
+		err = store_relink(m->store, from.ino, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
+	else
+		err = store_rename(m->store, parent, name, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
 	if (err || (exists && from.ino == to.ino))
 		return err;
 	inodes_renamed(m->inodes, from.ino, new_parent, new_name);
@@ -269,11 +295,17 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 		inodes_renamed(m->inodes, to.ino, parent, name);
 	else if (exists)
 		inodes_unlinked(m->inodes, to.ino, who);
-	temps_forget(m->temps, from.ino);
+	unread = from.kind == STORE_DOCUMENT && temps_unread(m->temps, &from);
+	if (exists)
+		temps_forget(m->temps, &to);
+	temps_forget(m->temps, &from);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
 		renamed_add(m->renamed, from.ino, parent, name, who, has_read(m, who, parent, name));
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
+	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */
+	if (unread)
+		tickets_unlinked(m->tickets, who, parent, name);
 	return 0;
 }
 

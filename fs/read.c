@@ -26,9 +26,10 @@ static int newest(struct mount *m, uint64_t ino, struct store_view **ret)
 
 int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size)
 {
+	char before[STORE_NAME_MAX + 1];
 	struct store_view *v = NULL;
 	struct place place;
-	uint64_t version;
+	uint64_t version, parent;
 	int err;
 
 	if (h->view || h->raw)
@@ -54,11 +55,16 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	atomic_store(&h->unread, false);
 	atomic_store(&h->view_size, v ? store_view_size(v) : HANDLE_NONE);
 	inodes_place(m->inodes, h->inode, &place);
+	if (v)
+		temps_read(m->temps, place.name, h->ino);
 	if (!place.unlinked)
 		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
-	/* It was opened by the name it had, perhaps, and will be saved by that. */
-	if (v && renamed_from(m->renamed, h->ino, &place.parent, place.name))
-		tickets_shown(m->tickets, who, place.parent, place.name, h->ino, store_view_version(v));
+	/*
+	 * It was opened by the name it had, perhaps, and will be saved by that. Told once only when it has that name again: of two
+	 * uses one would stay, and such leftovers drive out the tickets of tasks that wait.
+	 */
+	if (v && renamed_from(m->renamed, h->ino, &parent, before) && (place.unlinked || parent != place.parent || strcmp(before, place.name)))
+		tickets_shown(m->tickets, who, parent, before, h->ino, store_view_version(v));
 	/* A handle that is read before it is written, or written again, or that made the file, is based on what it reads now. */
 	if (handle_writes(h) && !h->dirty && (v || !h->created)) {
 		struct ticket_set *set;

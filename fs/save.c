@@ -96,8 +96,7 @@ static int take_bases(struct store_save *save)
 	return err;
 }
 
-/* Tells who keeps account of what was seen and saved. */
-static void note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
+void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
 	if (set) {
 		tickets_saved(m->tickets, set, parent, name, save);
@@ -116,7 +115,7 @@ static uint64_t writer_of(const struct process *who, uint64_t parent, const char
 	return h | 1;
 }
 
-static void fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name)
+void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name)
 {
 	struct store_save *save = &w->save;
 
@@ -157,7 +156,7 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 		save->flags |= STORE_SAVE_MTIME;
 		save->mtime = (struct timespec){ mtime / NS - (mtime % NS < 0), (mtime % NS + NS) % NS };
 	}
-	fill(w, m, h->set, &h->writer, place->parent, place->name);
+	save_fill(w, m, h->set, &h->writer, place->parent, place->name);
 }
 
 bool save_orphaned(const struct handle *h, const struct place *place)
@@ -165,8 +164,23 @@ bool save_orphaned(const struct handle *h, const struct place *place)
 	return place->unlinked && place->unlinker.known && place->unlinker.tgid == h->writer.tgid && place->unlinker.start == h->writer.start;
 }
 
+/* The document as it was written, when the store has it in no version. */
+static char *copy_draft(struct handle *h)
+{
+	size_t size = draft_size(&h->draft), got = 0;
+	char *bytes = malloc(size ? size : 1);
+
+	if (bytes && (draft_read(&h->draft, 0, bytes, size, &got) || got != size)) {
+		free(bytes);
+		bytes = NULL;
+	}
+	return bytes;
+}
+
 void save_done(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
 {
+	uint64_t id;
+
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
 	atomic_store(&h->mtime, HANDLE_NO_TIME);
@@ -179,7 +193,11 @@ void save_done(struct mount *m, struct handle *h, const struct place *place, con
 	h->raw = false;
 	h->opened = shown_now(m->shown);
 	h->own = save->version;
-	note(m, h->set, place->parent, place->name, save);
+	save_note(m, h->set, place->parent, place->name, save);
+	id = atomic_load(&h->temp);
+	if (id && temps_needs(m->temps, place->name, id))
+		temps_saved(m->temps, place->name, id, save->saved_ino, save->version,
+			    !h->appended && save->result & (STORE_SAVED_MERGED | STORE_SAVED_SAME) ? copy_draft(h) : NULL, draft_size(&h->draft));
 	if (save->result & STORE_SAVED_UNCERTAIN)
 		log_line(LOG_INFO, "%s: version %llu keeps both of what may have been an edit; `historyctl undo` takes it back", place->name,
 			 (unsigned long long)save->version);
@@ -315,141 +333,14 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 	if (!err && size)
 		err = store_view_open(m->store, a->ino, a->version, &w.save.prefix);
 	if (!err) {
-		fill(&w, m, set, who, a->parent, a->name);
+		save_fill(&w, m, set, who, a->parent, a->name);
 		if (!size)
 			w.save.flags |= STORE_SAVE_EMPTY;
 		err = store_save(m->store, &w.save);
 	}
 	if (!err)
-		note(m, set, a->parent, a->name, &w.save);
+		save_note(m, set, a->parent, a->name, &w.save);
 	store_view_unref(w.save.prefix);
 	ticket_set_free(set);
-	return err;
-}
-
-/* ---- Renaming a temp file to a document ----------------------------------------------------------------------- */
-
-/* The temp file's bytes, as what they share with the document that is there and the rest. */
-static int take_bytes(struct mount *m, const struct store_attr *from, const struct store_attr *to, struct draft *d)
-{
-	size_t room = from->size < 1 << 20 ? from->size : 1 << 20, got = 0;
-	struct store_view *now = NULL, *source = NULL;
-	char *buf;
-	int err = 0;
-
-	if (from->size > m->options.max_document)
-		return -EFBIG;
-	if (to && to->kind == STORE_DOCUMENT)
-		err = store_view_open(m->store, to->ino, 0, &now);
-	if (err && err != -ENOENT)
-		return err;
-	draft_begin(d, now);
-	store_view_unref(now);
-	buf = malloc(room ? room : 1);
-	err = buf ? 0 : -ENOMEM;
-	if (!err && from->kind == STORE_DOCUMENT)
-		err = store_view_open(m->store, from->ino, 0, &source);
-	for (uint64_t at = 0; !err && at < from->size; at += got) {
-		if (source)
-			err = store_view_read(source, at, buf, room, &got);
-		else
-			err = store_read(m->store, from->ino, at, buf, room, &got);
-		if (!err && !got)
-			err = -EIO;
-		if (!err)
-			err = draft_write(d, at, buf, got, m->options.max_document);
-	}
-	store_view_unref(source);
-	free(buf);
-	return err;
-}
-
-static bool earlier(struct timespec a, struct timespec b)
-{
-	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
-}
-
-static int rename_as_save(struct mount *m, const struct process *who, const struct store_attr *from, const struct store_attr *to,
-			  bool keep, struct ticket_set *set, uint64_t parent, const char *name)
-{
-	struct draft d = { 0 };
-	struct work w = { .rename = true };
-	struct store_save *save = &w.save;
-	struct ticket_set *own = NULL;
-	int err = take_bytes(m, from, to, &d);
-
-	if (!err && !set) {
-		err = tickets_freeze(m->tickets, who, &own);
-		set = own;
-	}
-	if (!err) {
-		/* Who renamed it away himself has no ticket of the look-up: another task's would be used up. */
-		if (!to && !renamed_by(m->renamed, parent, name, who, NULL))
-			tickets_created(m->tickets, set, who, parent, name);
-		*save = (struct store_save){
-			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
-			.tail = d.tail, .tail_size = d.tail_size, .mode = from->mode & 07777, .uid = from->uid, .gid = from->gid,
-			.from_parent = from->parent, .from_name = from->name,
-			.from_keep = inodes_is_open(m->inodes, from->ino) || keep,
-		};
-		if (!from->size)
-			save->flags |= STORE_SAVE_EMPTY;
-		/* A write sets both times; mtime is the older one when it was set by itself. */
-		if (earlier(from->mtime, from->ctime)) {
-			save->flags |= STORE_SAVE_MTIME;
-			save->mtime = from->mtime;
-		}
-		if (renamed_by(m->renamed, parent, name, who, NULL))
-			save->flags |= STORE_SAVE_LINEAGE;
-		fill(&w, m, set, who, parent, name);
-		err = store_save(m->store, save);
-	}
-	if (!err) {
-		note(m, set, parent, name, save);
-		inodes_unlinked(m->inodes, from->ino, who);
-	} else {
-		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays", from->name,
-			 name, (int)who->tgid, save->reason ? save->reason : store_strerror(err), (unsigned long long)save->error_offset);
-	}
-	draft_release(&d);
-	ticket_set_free(own);
-	return err;
-}
-
-int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
-{
-	struct store_attr from, to;
-	struct ticket_set *set;
-	bool exists, fresh, keep;
-	int err;
-
-	if (!store_is_document_name(new_name))
-		return -ENOSYS;
-	err = store_lookup(m->store, parent, name, &from);
-	if (err || (from.kind != STORE_SCRATCH && from.kind != STORE_DOCUMENT))
-		return err ? err : -ENOSYS;
-	err = store_lookup(m->store, new_parent, new_name, &to);
-	if (err && err != -ENOENT)
-		return err;
-	exists = !err;
-	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from.ino))
-		return -ENOSYS;
-	set = temps_take(m->temps, from.ino, &fresh);
-	/*
-	 * An established session keeps its own history when it is renamed, and a new one when it stays of its kind; but over another it is a
-	 * version of that one, whose log goes on (P9).
-	 */
-	if (from.kind == STORE_DOCUMENT && ((!exists && (!fresh || from.lines == store_is_lines_name(new_name))) ||
-					    (exists && !fresh && to.kind != STORE_DOCUMENT))) {
-		ticket_set_free(set);
-		return -ENOSYS;
-	}
-	/* What has a log of its own keeps that, but for temp files of a writer that saves twice before it renames. */
-	keep = from.kind == STORE_DOCUMENT && from.version > 1 && !(fresh && same_process(ticket_set_process(set), who));
-	err = rename_as_save(m, who, &from, exists ? &to : NULL, keep, set, new_parent, new_name);
-	ticket_set_free(set);
-	/* What is no document may take a name that no document has. */
-	if ((err == -EINVAL || (err == -EFBIG && store_is_lines_name(new_name))) && !(exists && to.kind == STORE_DOCUMENT))
-		return -ENOSYS;
 	return err;
 }

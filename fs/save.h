@@ -1,4 +1,4 @@
-/* One save of a handle. Private to save.c and append.c. All of it needs the handle's lock. */
+/* One save of a handle. Private to save.c, append.c and rename.c. What takes a handle needs its lock. */
 #ifndef FS_SAVE_H
 #define FS_SAVE_H
 
@@ -17,6 +17,10 @@ struct work {
 	struct place place;
 };
 
+/* Fills in who saves under that name, and what it is based on. */
+void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
+/* Tells who keeps account of what was seen and saved. */
+void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save);
 /* Fills in the save of the draft. */
 void save_prepare(struct mount *m, struct handle *h, struct work *w);
 /* It has succeeded. */

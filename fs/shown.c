@@ -156,10 +156,16 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 	return version;
 }
 
+struct lock {
+	long pid;	/* below 1: that is not told */
+	unsigned major;	/* of the filesystem's device; 0: it has no disk */
+	unsigned long long ino;
+};
+
 /* A line of /proc/locks, or of a descriptor's information. False: it only waits for its lock. */
-static bool parse_lock(const char *line, long *ret_pid)
+static bool parse_lock(const char *line, struct lock *ret)
 {
-	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld", ret_pid) == 1;
+	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld %x:%*x:%llu", &ret->pid, &ret->major, &ret->ino) == 3;
 }
 
 /* Whether one of the process's descriptors holds a lock. True when that is not told. */
@@ -177,12 +183,12 @@ static bool holds(pid_t tgid)
 	while (!locked && (e = readdir(dir))) {
 		int fd = openat(dirfd(dir), e->d_name, O_RDONLY | O_CLOEXEC);
 		FILE *f = fd < 0 || *e->d_name == '.' ? NULL : fdopen(fd, "r");
-		long pid;
+		struct lock lock;
 
 		if (!f && fd >= 0)
 			close(fd);
 		while (f && !locked && fgets(line, sizeof(line), f))
-			locked = strncmp(line, "lock:", 5) == 0 && parse_lock(line + 5, &pid);
+			locked = strncmp(line, "lock:", 5) == 0 && parse_lock(line + 5, &lock);
 		if (f)
 			fclose(f);
 	}
@@ -195,16 +201,31 @@ bool shown_locked(const struct process *who)
 	FILE *f = fopen("/proc/locks", "re");
 	bool locked = false, untold = false;
 	char line[256];
-	long pid;
+	struct lock lock;
 
 	if (!f)
 		return false;
 	while (!locked && fgets(line, sizeof(line), f)) {
-		if (!parse_lock(line, &pid))
+		if (!parse_lock(line, &lock))
 			continue;
-		locked = pid == who->tgid;
-		untold |= pid < 1;
+		locked = lock.pid == who->tgid;
+		untold |= lock.pid < 1;
 	}
 	fclose(f);
 	return locked || (untold && holds(who->tgid));
+}
+
+bool shown_held(uint64_t ino)
+{
+	FILE *f = fopen("/proc/locks", "re");
+	bool held = false;
+	char line[256];
+	struct lock lock;
+
+	if (!f)
+		return false;
+	while (!held && fgets(line, sizeof(line), f))
+		held = parse_lock(line, &lock) && !lock.major && lock.ino == ino;
+	fclose(f);
+	return held;
 }

@@ -1,77 +1,544 @@
-#include "temp.h"
+#include "temp_table.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define LIMIT 4096	/* a power of two */
-
-struct temp {
-	uint64_t ino;
-	struct ticket_set *set;
-	bool fresh;
-};
-
-/* Slots by number: a newer file takes the place of one that is LIMIT files older. */
-struct temps {
-	pthread_mutex_t lock;
-	struct temp slots[LIMIT];	/* lock */
-};
-
-int temps_new(struct temps **ret)
+int temps_add(struct mount *m, const struct process *who, const struct store_attr *a, struct ticket_set *set, unsigned flags, uint64_t *ret_id)
 {
-	struct temps *t = calloc(1, sizeof(*t));
+	struct temp *e = temp_new(who, a, a->parent, flags), *old, *next, *gone = NULL;
+	bool events = processes_events(m->processes, who);
+	struct temps *t = m->temps;
 
-	if (!t)
+	if (!e) {
+		ticket_set_free(set);
 		return -ENOMEM;
-	pthread_mutex_init(&t->lock, NULL);
-	*ret = t;
+	}
+	e->set = set;
+	pthread_mutex_lock(&t->lock);
+	old = temp_find(t, e->name, e->ino);
+	if (old && e->document)
+		e->made = old->made;
+	e->id = ++t->next_id;
+	if (ret_id)
+		*ret_id = e->id;
+	for (old = *temp_bucket(t, e->name); old; old = next) {
+		next = old->chain;
+		/* A plain file is as its last writer leaves it; of a document each task's own is remembered. */
+		if (e->document ? events || !temp_is_own(old, who, e->parent, e->name) || old->who.tid != who->tid : old->ino != e->ino)
+			continue;
+		if (!e->document) {
+			e->parent = old->parent;
+			e->lost = old->lost;
+			e->flags |= old->flags & TEMP_FRESH;
+		}
+		temp_discard(t, old, &gone);
+	}
+	temp_insert(t, e);
+	temp_bound_own(t, e, &gone);
+	temp_sweep(t, &gone);
+	pthread_mutex_unlock(&t->lock);
+	temp_settle_all(m, gone);
 	return 0;
 }
 
-void temps_free(struct temps *t)
+bool temp_is_fresh(const struct temp *e, uint64_t version)
 {
-	if (!t)
-		return;
-	for (size_t i = 0; i < LIMIT; i++)
-		ticket_set_free(t->slots[i].set);
-	pthread_mutex_destroy(&t->lock);
-	free(t);
+	return (e->flags & TEMP_FRESH) && (version <= 1 || temp_now() - e->made <= TEMP_SECONDS);
 }
 
-void temps_add(struct temps *t, uint64_t ino, struct ticket_set *set, bool fresh)
+unsigned temps_fresh(struct temps *t, const struct store_attr *a)
 {
-	struct temp *slot = &t->slots[ino & (LIMIT - 1)];
-	struct ticket_set *old;
+	const struct temp *e;
+	unsigned flags;
 
 	pthread_mutex_lock(&t->lock);
-	if (slot->ino == ino)
-		fresh = fresh || slot->fresh;
-	old = slot->set;
-	*slot = (struct temp){ ino, set, fresh };
+	e = temp_find(t, a->name, a->ino);
+	flags = e && temp_is_fresh(e, a->version) ? e->flags : 0;
 	pthread_mutex_unlock(&t->lock);
-	ticket_set_free(old);
+	return flags;
 }
 
-struct ticket_set *temps_take(struct temps *t, uint64_t ino, bool *ret_fresh)
+bool temps_needs(struct temps *t, const char *name, uint64_t id)
 {
-	struct temp *slot = &t->slots[ino & (LIMIT - 1)];
-	struct ticket_set *set = NULL;
+	const struct temp *e;
+	bool needs;
 
-	*ret_fresh = false;
 	pthread_mutex_lock(&t->lock);
-	if (slot->ino == ino) {
-		set = slot->set;
-		*ret_fresh = slot->fresh;
-		*slot = (struct temp){ 0 };
+	e = temp_find_id(t, name, id);
+	needs = e && !(e->flags & TEMP_READ);
+	pthread_mutex_unlock(&t->lock);
+	return needs;
+}
+
+void temps_read(struct temps *t, const char *name, uint64_t ino)
+{
+	pthread_mutex_lock(&t->lock);
+	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
+		if (e->ino == ino)
+			e->flags |= TEMP_READ;
 	}
 	pthread_mutex_unlock(&t->lock);
-	return set;
 }
 
-void temps_forget(struct temps *t, uint64_t ino)
+void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, uint64_t version, char *bytes, size_t size)
 {
-	bool fresh;
+	struct temp *e, *there;
 
-	ticket_set_free(temps_take(t, ino, &fresh));
+	pthread_mutex_lock(&t->lock);
+	e = temp_find_id(t, name, id);
+	if (e && e->taken)
+		e = NULL;
+	if (e && e->ino != ino) {
+		/* It went to another document of that name. */
+		there = temp_find(t, name, ino);
+		e->flags = there ? there->flags : 0;
+		e->made = there ? there->made : e->made;
+	}
+	if (e) {
+		e->ino = ino;
+		e->version = version;
+		e->saved = false;
+		t->bytes -= e->size;
+		free(e->bytes);
+		e->bytes = NULL;
+		e->size = 0;
+	}
+	if (e && bytes && size <= TEMP_BYTES_MAX - t->bytes) {
+		e->bytes = bytes;
+		e->size = size;
+		t->bytes += size;
+		bytes = NULL;
+	}
+	pthread_mutex_unlock(&t->lock);
+	free(bytes);
+}
+
+void temps_closed(struct mount *m, const char *name, uint64_t id)
+{
+	struct temp *e, *gone = NULL;
+
+	pthread_mutex_lock(&m->temps->lock);
+	e = temp_find_id(m->temps, name, id);
+	if (e && !e->version)
+		temp_discard(m->temps, e, &gone);
+	pthread_mutex_unlock(&m->temps->lock);
+	temp_settle_all(m, gone);
+}
+
+/* ---- A file of one's own --------------------------------------------------------------------------------------- */
+
+static bool ends_in(const char *name, const char *end)
+{
+	size_t size = strlen(name), n = strlen(end);
+
+	return size > n && strcmp(name + size - n, end) == 0;
+}
+
+bool temps_is_shared(const char *name)
+{
+	if (store_is_document_name(name) || ends_in(name, "lock") || ends_in(name, ".lck") || ends_in(name, ".pid"))
+		return false;
+	if (ends_in(name, ".tmp"))
+		return true;
+	for (const char *at = name; (at = strstr(at, ".json")); at += 5) {
+		const char *end = at + (at[5] == 'l' ? 6 : 5);
+
+		if (*end && !isalnum((unsigned char)*end))
+			return true;
+	}
+	return false;
+}
+
+int temps_make(struct mount *m, const struct process *who, const struct store_attr *a, bool displace, uint64_t *ret_ino)
+{
+	struct temp *mine = temp_new(who, a, a->parent, TEMP_FRESH), *gone = NULL, *e;
+	struct temps *t = m->temps;
+	struct store_attr there;
+	uint64_t ino, id;
+	int err = mine ? store_new_ino(m->store, &ino) : -ENOMEM;
+
+	if (err) {
+		free(mine);
+		return err;
+	}
+	/* It is known before it can be seen, so that whoever displaces it leaves it waiting. */
+	mine->ino = ino;
+	mine->reserved = true;
+	pthread_mutex_lock(&t->lock);
+	mine->id = id = ++t->next_id;
+	temp_insert(t, mine);
+	pthread_mutex_unlock(&t->lock);
+	do {
+		there.ino = 0;
+		err = displace ? store_lookup(m->store, a->parent, a->name, &there) : -ENOENT;
+		if (!err && there.kind != STORE_SCRATCH)
+			err = -EISDIR;
+		if (!err)
+			err = store_displace(m->store, a->parent, a->name, there.ino, ino);
+		else if (err == -ENOENT)
+			err = store_create(m->store, a->parent, a->name, ino, a->mode, a->uid, a->gid, NULL, NULL);
+	} while (displace && (err == -ESTALE || err == -EEXIST));
+	pthread_mutex_lock(&t->lock);
+	e = !err && there.ino ? temp_find(t, a->name, there.ino) : NULL;
+	if (e) {
+		temp_lose(t, e);
+		temp_bound_own(t, e, &gone);
+	}
+	e = err ? temp_find_id(t, a->name, id) : NULL;
+	if (e)
+		temp_discard(t, e, &gone);
+	temp_sweep(t, &gone);
+	pthread_mutex_unlock(&t->lock);
+	if (!err && there.ino)
+		temp_settle(m, a->name, there.ino);
+	temp_settle_all(m, gone);
+	if (!err)
+		*ret_ino = ino;
+	return err;
+}
+
+/* Closed and empty: whoever made it has not begun to write. */
+static bool is_blank(struct mount *m, uint64_t ino)
+{
+	struct store_attr a;
+
+	return !inodes_is_open(m->inodes, ino) && !store_getattr(m->store, ino, &a) && !a.size;
+}
+
+/* Whether the file under the name may be written anew by this process as it is. Then it is the process's from now on. Needs the lock. */
+static bool may_take(struct mount *m, const struct process *who, struct temp *e)
+{
+	bool own = temp_same_process(&e->who, who), needed;
+
+	if (own && e->who.tid == who->tid && (e->reserved || !processes_events(m->processes, who)))
+		return true;
+	needed = e->who.known && !(e->flags & TEMP_APPEND) && temp_now() - e->at <= TEMP_SECONDS && (own || process_alive(&e->who));
+	if (e->taken || (needed && (e->reserved || !is_blank(m, e->ino))))
+		return false;
+	e->who = *who;
+	e->at = temp_now();
+	e->reserved = true;
+	return true;
+}
+
+/* The file that was made for this thread instead of `a`, or 0. Needs the lock. */
+static uint64_t find_made(struct temps *t, const struct process *who, const struct store_attr *a)
+{
+	const struct temp *e = *temp_bucket(t, a->name);
+
+	while (e && (!e->reserved || e->ino == a->ino || e->who.tid != who->tid || !temp_same_process(&e->who, who)))
+		e = e->chain;
+	return e ? e->ino : 0;
+}
+
+/* The caller came to the file by /proc/self/fd and not by its name: it means that very file. */
+static int give_name_back(struct mount *m, const struct store_attr *a, uint64_t made, uint64_t parent)
+{
+	struct temp *e, *gone = NULL;
+	struct temps *t = m->temps;
+	struct store_attr there;
+	bool back = !store_lookup(m->store, parent, a->name, &there) && there.ino == made &&
+		    !store_relink(m->store, a->ino, parent, a->name, 0, false);
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, made);
+	if (e)
+		temp_discard(t, e, &gone);
+	e = back ? temp_find(t, a->name, a->ino) : NULL;
+	if (e)
+		temp_regain(t, e);
+	pthread_mutex_unlock(&t->lock);
+	temp_settle_all(m, gone);
+	return 0;
+}
+
+int temps_claim(struct mount *m, const struct process *who, const struct store_attr *a)
+{
+	struct store_attr want = *a;
+	const struct store_attr *former;
+	struct temps *t = m->temps;
+	struct temp *e, *mine;
+	uint64_t ino;
+	uint64_t made;
+	bool take;
+	int err;
+
+	if (!who->known || !temps_is_shared(a->name) || shown_held(a->ino))
+		return 0;
+	mine = temp_new(who, a, a->parent, 0);
+	if (!mine)
+		return -ENOMEM;
+	pthread_mutex_lock(&t->lock);
+	made = find_made(t, who, a);
+	e = temp_find(t, a->name, a->ino);
+	former = e ? NULL : temp_find_former(t, a->ino);
+	take = !made && (e ? may_take(m, who, e) : !former);
+	if (e || former)
+		want.parent = e ? e->parent : former->parent;
+	if (!e && take && a->parent) {
+		mine->id = ++t->next_id;
+		mine->reserved = true;
+		temp_insert(t, mine);
+		mine = NULL;
+	}
+	pthread_mutex_unlock(&t->lock);
+	free(mine);
+	if (take)
+		return 0;
+	if (made)
+		return give_name_back(m, a, made, want.parent);
+	err = temps_make(m, who, &want, true, &ino);
+	return err ? err : -ESTALE;
+}
+
+bool temps_find(struct mount *m, const struct process *who, uint64_t parent, const char *name, struct store_attr *a)
+{
+	struct store_attr own;
+	struct temp *e;
+	uint64_t ino = 0;
+
+	if (!who->known)
+		return false;
+	pthread_mutex_lock(&m->temps->lock);
+	if (*temp_bucket(m->temps, name)) {
+		e = temp_pick(m->temps, who, parent, name, a->ino, processes_events(m->processes, who));
+		ino = e ? e->ino : 0;
+	}
+	pthread_mutex_unlock(&m->temps->lock);
+	if (!ino || ino == a->ino || store_getattr(m->store, ino, &own))
+		return false;
+	own.parent = parent;
+	*a = own;
+	return true;
+}
+
+bool temps_place(struct temps *t, const struct store_attr *a, uint64_t *ret_parent)
+{
+	struct temp *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, a->ino);
+	if (e)
+		*ret_parent = e->parent;
+	pthread_mutex_unlock(&t->lock);
+	return e != NULL;
+}
+
+/* ---- Renaming -------------------------------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Whether the temp file's name is made from the document's: then it has been written for no other one. */
+static bool is_made_from(const char *name, const char *document)
+{
+	char stem[STORE_NAME_MAX + 1];
+
+	strcpy(stem, document);
+	*strrchr(stem, '.') = 0;
+	return strstr(name, stem) != NULL;
+}
+
+size_t temps_own(struct mount *m, const struct process *who, uint64_t parent, const char *name, const char *new_name, uint64_t ids[TEMPS_OWN])
+{
+	bool events = processes_events(m->processes, who);
+	const struct temp *thread = NULL, *latest = NULL;
+	struct temps *t = m->temps;
+	size_t count = 0;
+
+	pthread_mutex_lock(&t->lock);
+	for (const struct temp *e = *temp_bucket(t, name); e && count < TEMPS_OWN; e = e->chain) {
+		if (!temp_is_own(e, who, parent, name) || e->reserved || (e->document && (!e->version || (e->flags & TEMP_READ))))
+			continue;
+		ids[count++] = e->id;
+		if (!e->saved && e->who.tid == who->tid && (!thread || e->id > thread->id))
+			thread = e;
+		if (!latest || e->saved < latest->saved || (e->saved == latest->saved && e->id > latest->id))
+			latest = e;
+	}
+	if (!events && thread)
+		latest = thread;
+	if (count && ((!events && thread) || !is_made_from(name, new_name))) {
+		ids[0] = latest->id;
+		count = 1;
+	}
+	pthread_mutex_unlock(&t->lock);
+	qsort(ids, count, sizeof(*ids), by_number);
+	return count;
+}
+
+struct temp *temps_take(struct temps *t, const char *name, uint64_t id)
+{
+	struct temp *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find_id(t, name, id);
+	if (e && e->taken)
+		e = NULL;
+	if (e)
+		e->taken = true;
+	pthread_mutex_unlock(&t->lock);
+	return e;
+}
+
+struct temp *temps_take_any(struct temps *t, const struct store_attr *a, bool *ret_reserved)
+{
+	struct temp *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, a->ino);
+	*ret_reserved = e && e->reserved && process_alive(&e->who);
+	if (e && (e->taken || e->reserved))
+		e = NULL;
+	if (e)
+		e->taken = true;
+	pthread_mutex_unlock(&t->lock);
+	return e;
+}
+
+void temps_leaving(struct temps *t, const struct store_attr *a, uint64_t parent)
+{
+	struct store_attr *former;
+
+	pthread_mutex_lock(&t->lock);
+	former = &t->formers[t->next_former++ % TEMP_FORMERS];
+	*former = *a;
+	former->parent = parent;
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool temps_former(struct temps *t, uint64_t ino, struct store_attr *ret)
+{
+	const struct store_attr *former;
+
+	pthread_mutex_lock(&t->lock);
+	former = temp_find_former(t, ino);
+	if (former)
+		*ret = *former;
+	pthread_mutex_unlock(&t->lock);
+	return former != NULL;
+}
+
+/* Of a document that has lost its name those who wait for another version of it are to be swept, too. Needs the lock. */
+static void lose_all(struct temps *t, const char *name, uint64_t ino)
+{
+	for (struct temp *e = *temp_bucket(t, name), *next; e; e = next) {
+		next = e->chain;
+		if (e->ino == ino && (e->version || !e->document))
+			temp_lose(t, e);
+	}
+}
+
+static void give_back(struct mount *m, struct temp *e, bool saved, bool done)
+{
+	struct temps *t = m->temps;
+	struct temp *gone = NULL;
+	struct store_attr a;
+	bool lost = !store_getattr(m->store, e->ino, &a) && !a.parent;
+
+	pthread_mutex_lock(&t->lock);
+	e->taken = false;
+	e->saved = saved;
+	if (lost)
+		lose_all(t, e->name, e->ino);
+	if (e->dropped)
+		gone = e;
+	else if (done)
+		temp_discard(t, e, &gone);
+	pthread_mutex_unlock(&t->lock);
+	if (gone)
+		gone->chain = NULL;
+	temp_settle_all(m, gone);
+}
+
+void temps_put(struct mount *m, struct temp *e, bool saved)
+{
+	give_back(m, e, saved, false);
+}
+
+void temps_done(struct mount *m, struct temp *e)
+{
+	if (e)
+		give_back(m, e, true, true);
+}
+
+bool temps_unread(struct temps *t, const struct store_attr *a)
+{
+	const struct temp *e;
+	bool unread;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, a->ino);
+	unread = e && (e->flags & TEMP_FRESH) && !(e->flags & TEMP_READ) && a->version <= 1;
+	pthread_mutex_unlock(&t->lock);
+	return unread;
+}
+
+bool temps_shared(struct temps *t, const struct temp *e)
+{
+	bool shared = false;
+
+	pthread_mutex_lock(&t->lock);
+	for (const struct temp *x = *temp_bucket(t, e->name); x && !shared; x = x->chain)
+		shared = x != e && x->ino == e->ino && x->version && process_alive(&x->who);
+	pthread_mutex_unlock(&t->lock);
+	return shared;
+}
+
+/* ---- Removing -------------------------------------------------------------------------------------------------- */
+
+bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t linked)
+{
+	struct temps *t = m->temps;
+	struct temp *e, *gone = NULL;
+
+	if (!who->known)
+		return false;
+	pthread_mutex_lock(&t->lock);
+	e = *temp_bucket(t, name) ? temp_pick(t, who, parent, name, linked, processes_events(m->processes, who)) : NULL;
+	if (e && e->ino == linked) {
+		struct temp *other = *temp_bucket(t, name);
+
+		/* What others have saved to the same document stays, unless it has become a session. */
+		while (other && (other->ino != linked || !other->version || (other->flags & TEMP_READ) || temp_same_process(&other->who, who) ||
+				 !process_alive(&other->who)))
+			other = other->chain;
+		if (!other)
+			e = NULL;
+	}
+	if (e)
+		temp_discard(t, e, &gone);
+	pthread_mutex_unlock(&t->lock);
+	temp_settle_all(m, gone);
+	return e != NULL;
+}
+
+void temps_forget(struct temps *t, const struct store_attr *a)
+{
+	struct temp *e, *gone = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	while ((e = temp_find(t, a->name, a->ino)))
+		temp_discard(t, e, &gone);
+	pthread_mutex_unlock(&t->lock);
+	for (; gone; gone = e) {
+		e = gone->chain;
+		temp_destroy(gone);
+	}
+}
+
+unsigned temps_waiting(struct temps *t)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&t->lock);
+	count = t->lost_count;
+	pthread_mutex_unlock(&t->lock);
+	return count;
 }

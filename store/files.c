@@ -393,28 +393,6 @@ int store_unlink(struct store *s, uint64_t parent, const char *name, bool keep, 
 	return err;
 }
 
-static int do_forget(struct db_txn *txn, void *arg)
-{
-	struct change *c = arg;
-	struct key key = key_number(0, REC_ORPHAN, c->ino), attr = key_plain(c->ino, REC_ATTR);
-	struct rec_attr a;
-	int err;
-
-	if (!tree_is_orphan(txn, c->ino))
-		return 0;
-	err = attr_get(txn, c->ino, &a, NULL);
-	if (!err)
-		err = tree_drop_chunks(txn, c->ino, a.size, 0);
-	if (!err)
-		err = record_del(txn, &attr);
-	return err ? err : record_del(txn, &key);
-}
-
-int store_forget(struct store *s, uint64_t ino)
-{
-	return db_update(s->db, do_forget, &(struct change){ .ino = ino });
-}
-
 static int is_empty(struct db_txn *txn, uint64_t ino)
 {
 	struct key from = key_plain(ino, REC_ENTRY);

@@ -465,7 +465,7 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	/* What changed nothing does not bring an unlinked document back either. */
 	if (!err && !job->raw && !(a.head.unlinked && !job->fresh))
 		err = tree_link_document(txn, &a.target, job->save);
-	if (!err && job->save->from_name)
+	if (!err && job->save->from_ino)
 		err = tree_drop_source(txn, job->save);
 	if (!err && job->save->also)
 		err = job->save->also(job->save, txn);

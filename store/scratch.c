@@ -1,4 +1,4 @@
-/* The bytes of scratch files, in chunks. */
+/* Scratch files: their bytes, in chunks, and those that have lost their name. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,4 +122,102 @@ int store_append(struct store *s, uint64_t ino, const void *buf, size_t size, ui
 	if (!err)
 		*ret_offset = io.offset;
 	return err;
+}
+
+/* ---- Files without a name ------------------------------------------------------------------------------------- */
+
+struct nameless {
+	uint64_t ino, parent, new_ino;
+	const char *name;
+	bool keep, replace;
+};
+
+static int do_forget(struct db_txn *txn, void *arg)
+{
+	struct nameless *n = arg;
+
+	return tree_is_orphan(txn, n->ino) ? tree_forget(txn, n->ino) : 0;
+}
+
+int store_forget(struct store *s, uint64_t ino)
+{
+	return db_update(s->db, do_forget, &(struct nameless){ .ino = ino });
+}
+
+static int do_displace(struct db_txn *txn, void *arg)
+{
+	struct nameless *n = arg;
+	struct rec_entry e;
+	struct rec_attr a;
+	int err = entry_get(txn, n->parent, REC_ENTRY, n->name, &e);
+
+	if (err == -ENOENT || (!err && e.ino != n->ino))
+		err = -ESTALE;
+	if (!err)
+		err = attr_get(txn, e.ino, &a, NULL);
+	if (!err && a.kind != STORE_SCRATCH)
+		err = -ESTALE;
+	if (!err)
+		err = tree_unlink(txn, n->parent, n->name, &e, true);
+	if (err)
+		return err;
+	a.size = 0;
+	a.atime = a.mtime = a.ctime = time_now();
+	err = attr_put(txn, n->new_ino, &a, n->name);
+	if (!err)
+		err = entry_put(txn, n->parent, REC_ENTRY, n->name, n->new_ino, a.kind);
+	return err ? err : tree_touch(txn, n->parent);
+}
+
+int store_displace(struct store *s, uint64_t parent, const char *name, uint64_t ino, uint64_t new_ino)
+{
+	return db_update(s->db, do_displace, &(struct nameless){ .ino = ino, .parent = parent, .name = name, .new_ino = new_ino });
+}
+
+static int do_relink(struct db_txn *txn, void *arg)
+{
+	struct key orphan;
+	struct nameless *n = arg;
+	char old[STORE_NAME_MAX + 1];
+	struct rec_attr a, there;
+	struct rec_entry e;
+	int err;
+
+	if (!tree_is_orphan(txn, n->ino))
+		return -ENOENT;
+	err = attr_get(txn, n->parent, &a, NULL);
+	if (!err && a.kind != STORE_DIRECTORY)
+		err = -ENOTDIR;
+	if (!err)
+		err = attr_get(txn, n->ino, &a, old);
+	if (err)
+		return err;
+	err = entry_get(txn, n->parent, REC_ENTRY, n->name, &e);
+	if (!err) {
+		if (!n->replace)
+			return -EEXIST;
+		err = attr_get(txn, e.ino, &there, NULL);
+		if (!err && there.kind == STORE_DIRECTORY)
+			err = -EISDIR;
+		if (!err)
+			err = tree_unlink(txn, n->parent, n->name, &e, n->keep);
+	} else if (err == -ENOENT) {
+		err = 0;
+	}
+	a.parent = n->parent;
+	a.ctime = time_now();
+	orphan = key_number(0, REC_ORPHAN, n->ino);
+	if (!err)
+		err = record_del(txn, &orphan);
+	if (!err)
+		err = attr_put(txn, n->ino, &a, n->name);
+	if (!err)
+		err = entry_put(txn, n->parent, REC_ENTRY, n->name, n->ino, a.kind);
+	return err ? err : tree_touch(txn, n->parent);
+}
+
+int store_relink(struct store *s, uint64_t ino, uint64_t parent, const char *name, unsigned flags, bool keep)
+{
+	return db_update(s->db, do_relink, &(struct nameless){ .ino = ino, .parent = parent, .name = name, .keep = keep,
+							       .replace = !(flags & STORE_NOREPLACE) });
 }

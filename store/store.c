@@ -109,17 +109,16 @@ static int fill(struct db_txn *txn, void *arg)
 	return err ? err : put_root(txn, STORE_REJECTED, 0700);
 }
 
-/* Files that were unlinked while open, by a daemon that was killed. */
+/* Files that had lost their name and were still in use, by a daemon that ended. */
 static int drop_orphans(struct db_txn *txn, void *arg)
 {
-	struct key from = key_plain(0, REC_ORPHAN), orphan, attr;
+	struct key from = key_plain(0, REC_ORPHAN);
 	struct db_value key, value;
 	struct db_scan scan;
-	uint64_t ino = 0;
 	int err;
 
-	do {
-		struct rec_attr a;
+	for (;;) {
+		uint64_t ino = 0;
 
 		err = db_scan_begin(&scan, txn, from.data, from.size, KEY_PREFIX);
 		if (err)
@@ -129,18 +128,11 @@ static int drop_orphans(struct db_txn *txn, void *arg)
 			ino = key_u64(key.data, 9);
 		db_scan_end(&scan);
 		if (err)
-			break;
-		orphan = key_number(0, REC_ORPHAN, ino);
-		attr = key_plain(ino, REC_ATTR);
-		err = attr_get(txn, ino, &a, NULL);
-		if (!err)
-			err = tree_drop_chunks(txn, ino, a.size, 0);
-		if (!err)
-			err = record_del(txn, &attr);
-		if (!err || err == -ENOENT)
-			err = record_del(txn, &orphan);
-	} while (!err);
-	return err == -ENOENT ? 0 : err;
+			return err == -ENOENT ? 0 : err;
+		err = tree_forget(txn, ino);
+		if (err)
+			return err;
+	}
 }
 
 int store_open(const char *path, const struct store_options *options, struct store **ret)

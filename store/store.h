@@ -132,6 +132,16 @@ int store_readlink(struct store *s, uint64_t ino, char *buf, size_t size);
  */
 int store_unlink(struct store *s, uint64_t parent, const char *name, bool keep, struct store_attr *ret);
 int store_forget(struct store *s, uint64_t ino);
+
+/*
+ * For a temp name that several writers use (merge-rules 14): an empty scratch file of number new_ino, with mode and owner of the old one, takes the name
+ * from scratch file `ino`, which stays usable by its number until store_forget, or gets a name again by store_relink. -ESTALE:
+ * the name leads to another file, or to none.
+ */
+int store_displace(struct store *s, uint64_t parent, const char *name, uint64_t ino, uint64_t new_ino);
+/* As store_rename, of a file that has no name. `flags`: STORE_NOREPLACE. -ENOENT: it has one, or was forgotten. */
+int store_relink(struct store *s, uint64_t ino, uint64_t parent, const char *name, unsigned flags, bool keep);
+
 /* -ENOTEMPTY, -ENOTDIR, -ENOENT. */
 int store_rmdir(struct store *s, uint64_t parent, const char *name);
 
@@ -255,9 +265,13 @@ struct store_save {
 	struct timespec mtime;		/* all zero: now */
 	pid_t pid;			/* the writer, for the log */
 	uid_t writer_uid;
-	uint64_t from_parent;		/* with from_name: the temp file this was renamed from is removed in the same commit */
-	const char *from_name;
-	bool from_keep;			/* as store_unlink's `keep` */
+	/*
+	 * The temp file that this was renamed from, or 0: its name goes in the same commit, but with from_version not when another
+	 * version of it is the newest by then. A document stays usable by its number until store_forget.
+	 */
+	uint64_t from_ino, from_version;
+	bool from_keep;			/* plain bytes: as store_unlink's `keep` */
+	bool from_log;			/* a document: its messages stay in its log, as with store_unlink */
 
 	/*
 	 * Saves with the same `writer`, not 0, are merged one after the other: `prepare` (may be NULL) is called when all before

@@ -402,12 +402,14 @@ int tree_put_chunks(struct db_txn *txn, uint64_t ino, struct rec_attr *attr, con
 	return err;
 }
 
-int tree_purge(struct db_txn *txn, uint64_t ino)
+int tree_forget(struct db_txn *txn, uint64_t ino)
 {
-	struct key from = key_plain(ino, 0);
+	struct key from = key_plain(ino, 0), orphan = key_number(0, REC_ORPHAN, ino);
+	int err;
 
 	from.size = 8;	/* the inode alone: all types */
-	return drop_keys(txn, from, from.size);
+	err = drop_keys(txn, from, from.size);
+	return err ? err : record_del(txn, &orphan);
 }
 
 static int unlink_document(struct db_txn *txn, uint64_t ino, struct rec_attr *a)
@@ -464,21 +466,36 @@ int tree_unlink(struct db_txn *txn, uint64_t parent, const char *name, const str
 
 int tree_drop_source(struct db_txn *txn, const struct store_save *save)
 {
-	struct rec_entry e;
+	struct key key = key_plain(save->from_ino, REC_HEAD), orphan = key_number(0, REC_ORPHAN, save->from_ino);
+	char name[STORE_NAME_MAX + 1];
+	struct rec_head head;
 	struct rec_attr a;
-	int err = entry_get(txn, save->from_parent, REC_ENTRY, save->from_name, &e);
+	struct rec_entry e;
+	int err = attr_get(txn, save->from_ino, &a, name);
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = attr_get(txn, e.ino, &a, NULL);
+	if (!a.parent)
+		return 0;
+	err = entry_get(txn, a.parent, REC_ENTRY, name, &e);
 	if (err)
-		return err;
-	/* A temp file that was a document for a moment: all it held has just been saved under its new name. But who has it open may save it again. */
-	if (a.kind == STORE_DOCUMENT && !save->from_keep) {
-		err = tree_purge(txn, e.ino);
-		return err ? err : entry_del(txn, save->from_parent, REC_ENTRY, save->from_name);
-	}
-	return tree_unlink(txn, save->from_parent, save->from_name, &e, save->from_keep);
+		return err == -ENOENT ? -EUCLEAN : err;
+	if (a.kind != STORE_DOCUMENT)
+		return tree_unlink(txn, a.parent, name, &e, save->from_keep);
+	err = record_get(txn, &key, &head, sizeof(head), NULL);
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	/* Another's document is under the name by now. */
+	if (save->from_version && head.version != save->from_version)
+		return 0;
+	if (save->from_log)
+		return tree_unlink(txn, a.parent, name, &e, true);
+	/* A temp file that was a document for a moment: what it held has just been saved under its new name. But some may be reading it. */
+	err = entry_del(txn, a.parent, REC_ENTRY, name);
+	a.parent = 0;
+	if (!err)
+		err = attr_put(txn, save->from_ino, &a, name);
+	return err ? err : record_put(txn, &orphan, "", 0);
 }
 
 int tree_reserve(struct db_txn *txn, uint64_t count, uint64_t *ret)

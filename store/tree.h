@@ -36,14 +36,14 @@ int tree_make_document(struct db_txn *txn, struct tree_target *t);
 /* Makes the target a scratch file of these bytes. */
 int tree_put_raw(struct db_txn *txn, const struct tree_target *t, const struct store_save *save, const void *bytes, size_t size);
 
-/* Removes the temp file that a save was renamed from. */
+/* Takes its name from the temp file that a save was renamed from, when it still has that and nothing was saved to it since. */
 int tree_drop_source(struct db_txn *txn, const struct store_save *save);
 
 /* Unlinks one entry that is no directory: documents stay as former ones, scratch bytes go unless kept. */
 int tree_unlink(struct db_txn *txn, uint64_t parent, const char *name, const struct rec_entry *e, bool keep);
 
-/* Removes every record of an inode. */
-int tree_purge(struct db_txn *txn, uint64_t ino);
+/* Removes every record of a file that is noted as unlinked, and the note. */
+int tree_forget(struct db_txn *txn, uint64_t ino);
 
 /* Replaces the bytes of a scratch file; sets attr->size. */
 int tree_put_chunks(struct db_txn *txn, uint64_t ino, struct rec_attr *attr, const void *bytes, size_t size);

@@ -123,7 +123,7 @@ static void check_place(struct verify *v, const struct rec_attr *a)
 static void check_attr(struct verify *v, struct db_value value)
 {
 	struct subject *s = &v->at;
-	struct key frame = key_plain(s->ino, REC_FRAME);
+	struct key frame = key_plain(s->ino, REC_FRAME), orphan = key_number(0, REC_ORPHAN, s->ino);
 	const struct rec_attr *a = &s->attr;
 	struct db_value f;
 
@@ -140,7 +140,7 @@ static void check_attr(struct verify *v, struct db_value value)
 		verify_tell(v, "a document without its %s", s->has_head ? "frame" : "head");
 		return;
 	}
-	if (s->head.unlinked != (a->parent == 0))
+	if (s->head.unlinked != (a->parent == 0) && db_get(v->txn, orphan.data, orphan.size, &f))
 		verify_tell(v, s->head.unlinked ? "unlinked, but it has a directory" : "it has no directory, but is not unlinked");
 	if (a->mtime_version > s->head.version)
 		verify_tell(v, "its modification time is of version %llu, which is above the newest", (unsigned long long)a->mtime_version);
@@ -449,8 +449,8 @@ static void check_store(struct verify *v, unsigned char type, struct db_value ke
 	case REC_ORPHAN:
 		if (key.size != 17 || value.size)
 			verify_tell(v, "a note of an unlinked file is damaged");
-		else if (attr_get(v->txn, key_u64(key.data, 9), &a, NULL) || a.parent || a.kind == STORE_DIRECTORY || a.kind == STORE_DOCUMENT)
-			verify_tell(v, "inode %llu is noted as unlinked, but is no unlinked plain file", (unsigned long long)key_u64(key.data, 9));
+		else if (attr_get(v->txn, key_u64(key.data, 9), &a, NULL) || a.parent || a.kind == STORE_DIRECTORY)
+			verify_tell(v, "inode %llu is noted as unlinked, but is no unlinked file", (unsigned long long)key_u64(key.data, 9));
 		break;
 	default:
 		verify_tell(v, "a record of unknown type 0x%02x", type);

@@ -399,6 +399,16 @@ class SharedTempJson(SharedTemp):
 		os.rename(temp, self.path)
 
 
+class SharedTempTasks(SharedTemp):
+	mode = "coroutines"
+
+	async def save_async(self, content):
+		document = await asyncio.to_thread(self.load)
+		self.add(document, content)
+		await asyncio.to_thread(put, self.path + ".tmp", dumps(document))
+		await asyncio.to_thread(os.rename, self.path + ".tmp", self.path)
+
+
 class RooCode(Client):
 	"""mkdir .lock, temp, target -> .bak, temp -> target, unlink .bak. The reading before it is without the lock."""
 	may_vanish = True
@@ -441,4 +451,4 @@ class RustSetLen(Client):
 		os.close(fd)
 
 
-DOCUMENTS = [Mochi, GoEnvelope, QwenPaw, InMemory, TextGeneration, Agno, LlamaIndex, SharedTemp, SharedTempThreads, SharedTempJson, RooCode, RustSetLen]
+DOCUMENTS = [Mochi, GoEnvelope, QwenPaw, InMemory, TextGeneration, Agno, LlamaIndex, SharedTemp, SharedTempThreads, SharedTempTasks, SharedTempJson, RooCode, RustSetLen]

@@ -2,7 +2,7 @@
 """
 Packages that are not safe yet, and so not part of tools/check. The README lists them.
 
-lowdb: processes share a temp name (rule 14). vim: renames the file away and makes it anew, under names that all vims share. vim with
+vim: renames the file away and makes it anew, under names that all vims share. vim with
 backupcopy=yes, and other programs that read the session once more before they save: the later read counts (rule 4).
 """
 import json
@@ -11,16 +11,10 @@ import shutil
 import packages
 from harness import case, cases, equal, forked, main, read, write
 
-LOWDB = [("lowdb", "lowdb", 1), ("lowdb, 4 tasks a process", "lowdb", 4), ("lowdb in memory", "lowdb in memory", 1)]
 PROGRAMS = [
 	("vim", lambda: packages.program("sh", "vim", "vim", b"[\n]\n")),
 	("vim, backupcopy=yes", lambda: packages.program("sh", "vim-yes", "vim", b"[\n]\n")),
 ]
-
-
-@cases("{}: 8 writers, a reader", LOWDB)
-def lowdb(t, name, kind, tasks):
-	packages.on_mount(t, packages.enveloped, packages.npm(t, "lowdb", kind, tasks))
 
 
 @cases("{}: 8 writers, a reader", PROGRAMS)
@@ -46,11 +40,6 @@ def backup(t):
 @case("P2: what another program adds while a person edits in vim with backupcopy=yes stays")
 def vim(t):
 	equal(packages.edit_in_vim(t, "backupcopy=yes"), ["first", "another", "a person's"], "in the end")
-
-
-@cases("control: {} on a plain directory", LOWDB)
-def plain_lowdb(t, name, kind, tasks):
-	packages.on_plain(t, packages.enveloped, packages.npm(t, "lowdb", kind, tasks))
 
 
 @cases("control: {} on a plain directory", PROGRAMS)

@@ -16,6 +16,9 @@ PACKAGES = [
 	("node-json-db", "node-json-db", "node-json-db", packages.enveloped, 1, None),
 	("node-json-db, 4 tasks a process", "node-json-db", "node-json-db", packages.enveloped, 4, EMPTY),
 	("node-json-db in memory", "node-json-db", "node-json-db in memory", packages.enveloped, 1, None),
+	("lowdb", "lowdb", "lowdb", packages.enveloped, 1, None),
+	("lowdb, 4 tasks a process", "lowdb", "lowdb", packages.enveloped, 4, None),
+	("lowdb in memory", "lowdb", "lowdb in memory", packages.enveloped, 1, None),
 	("FileSystemChatMessageHistory", "@langchain/community", "langchain", packages.langchain, 1, None),
 ]
 

@@ -82,7 +82,7 @@ static int do_rename_over(void)
 {
 	struct store_base base = base_at(ino, 1);
 	struct store_save save = { .parent = STORE_ROOT, .name = "a.json", .tail = "[1,2,5]", .tail_size = 7, .bases = &base, .base_count = 1,
-				   .from_parent = STORE_ROOT, .from_name = "scratch" };
+				   .from_ino = scratch };
 
 	return store_save(s, &save);
 }

@@ -158,7 +158,7 @@ static const struct row table[] = {
 	{ NONE, 'X', 0, CUT, 9, 0, "the next inode number has 9 bytes" },
 	{ NONE, 'X', 0, RENAME, 8, 2, "unknown type 0x5a" },
 	{ NONE, 'O', 0, CUT, 1, 0, "a note of an unlinked file is damaged" },
-	{ NONE, 'O', 0, RENAME, 15, 1, "noted as unlinked, but is no unlinked plain file" },
+	{ NONE, 'O', 0, RENAME, 15, 1, "noted as unlinked, but is no unlinked file" },
 	{ NONE, 'O', 0, REMOVE, 0, 0, "not noted as unlinked" },
 	/* Names. */
 	{ ROOT, 'A', 0, REMOVE, 0, 0, "the root directory: it does not exist" },

@@ -1,0 +1,259 @@
+#include "temp_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMED_MAX 4096
+#define LOST_MAX 256
+#define LOOKED_AT 16	/* of the files that have lost their name, at each step */
+
+int temps_new(struct temps **ret)
+{
+	struct temps *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	pthread_mutex_init(&t->lock, NULL);
+	TAILQ_INIT(&t->named);
+	TAILQ_INIT(&t->lost);
+	*ret = t;
+	return 0;
+}
+
+void temp_destroy(struct temp *e)
+{
+	ticket_set_free(e->set);
+	free(e->bytes);
+	free(e);
+}
+
+void temps_free(struct temps *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < TEMP_BUCKETS; i++) {
+		struct temp *e = t->buckets[i], *next;
+
+		for (; e; e = next) {
+			next = e->chain;
+			temp_destroy(e);
+		}
+	}
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+struct temp **temp_bucket(struct temps *t, const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	while (*name)
+		h = (h ^ (unsigned char)*name++) * 0x100000001b3u;
+	return &t->buckets[(h ^ h >> 32) % TEMP_BUCKETS];
+}
+
+void temp_insert(struct temps *t, struct temp *e)
+{
+	struct temp **at = temp_bucket(t, e->name);
+
+	e->chain = *at;
+	*at = e;
+	if (e->lost)
+		TAILQ_INSERT_TAIL(&t->lost, e, age);
+	else
+		TAILQ_INSERT_TAIL(&t->named, e, age);
+	*(e->lost ? &t->lost_count : &t->named_count) += 1;
+	t->bytes += e->size;
+}
+
+static void take_out(struct temps *t, struct temp *e)
+{
+	struct temp **at = temp_bucket(t, e->name);
+
+	while (*at != e)
+		at = &(*at)->chain;
+	*at = e->chain;
+	if (e->lost)
+		TAILQ_REMOVE(&t->lost, e, age);
+	else
+		TAILQ_REMOVE(&t->named, e, age);
+	*(e->lost ? &t->lost_count : &t->named_count) -= 1;
+	t->bytes -= e->size;
+}
+
+static void move(struct temps *t, struct temp *e, bool lost)
+{
+	if (e->lost == lost)
+		return;
+	take_out(t, e);
+	e->lost = lost;
+	temp_insert(t, e);
+}
+
+void temp_lose(struct temps *t, struct temp *e)
+{
+	move(t, e, true);
+}
+
+void temp_regain(struct temps *t, struct temp *e)
+{
+	move(t, e, false);
+}
+
+struct temp *temp_find(struct temps *t, const char *name, uint64_t ino)
+{
+	struct temp *found = NULL;
+
+	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
+		if (e->ino == ino && (!found || e->id > found->id))
+			found = e;
+	}
+	return found;
+}
+
+struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id)
+{
+	struct temp *e = *temp_bucket(t, name);
+
+	while (e && e->id != id)
+		e = e->chain;
+	return e;
+}
+
+const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino)
+{
+	for (size_t i = 0; i < TEMP_FORMERS; i++) {
+		if (t->formers[i].ino == ino)
+			return &t->formers[i];
+	}
+	return NULL;
+}
+
+bool temp_same_process(const struct process *a, const struct process *b)
+{
+	return a->known && b->known && a->tgid == b->tgid && a->start == b->start;
+}
+
+bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name)
+{
+	return e->parent == parent && temp_same_process(&e->who, who) && strcmp(e->name, name) == 0;
+}
+
+time_t temp_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return t.tv_sec;
+}
+
+void temp_discard(struct temps *t, struct temp *e, struct temp **gone)
+{
+	take_out(t, e);
+	if (e->taken) {
+		e->dropped = true;
+		return;
+	}
+	e->chain = *gone;
+	*gone = e;
+}
+
+void temp_sweep(struct temps *t, struct temp **gone)
+{
+	struct temp *e;
+
+	while (t->named_count > NAMED_MAX)
+		temp_discard(t, TAILQ_FIRST(&t->named), gone);
+	while (t->lost_count > LOST_MAX)
+		temp_discard(t, TAILQ_FIRST(&t->lost), gone);
+	for (unsigned i = 0; i < LOOKED_AT && i < t->lost_count; i++) {
+		e = TAILQ_FIRST(&t->lost);
+		if (temp_now() - e->at > TEMP_SECONDS || !process_alive(&e->who)) {
+			temp_discard(t, e, gone);
+			continue;
+		}
+		TAILQ_REMOVE(&t->lost, e, age);
+		TAILQ_INSERT_TAIL(&t->lost, e, age);
+	}
+}
+
+void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone)
+{
+	struct temp *oldest = NULL;
+	unsigned count = 0;
+
+	for (struct temp *e = *temp_bucket(t, of->name); e; e = e->chain) {
+		if (!temp_is_own(e, &of->who, of->parent, of->name))
+			continue;
+		count++;
+		if (!oldest || e->id < oldest->id)
+			oldest = e;
+	}
+	if (count > TEMPS_OWN)
+		temp_discard(t, oldest, gone);
+}
+
+void temp_settle(struct mount *m, const char *name, uint64_t ino)
+{
+	static const struct process nobody;
+	struct store_attr a;
+	bool needed;
+
+	pthread_mutex_lock(&m->temps->lock);
+	needed = temp_find(m->temps, name, ino) != NULL;
+	pthread_mutex_unlock(&m->temps->lock);
+	if (needed || store_getattr(m->store, ino, &a) || a.parent)
+		return;
+	if (!inodes_unlinked(m->inodes, ino, &nobody))
+		store_forget(m->store, ino);
+}
+
+void temp_settle_all(struct mount *m, struct temp *gone)
+{
+	struct temp *next;
+
+	for (; gone; gone = next) {
+		next = gone->chain;
+		temp_settle(m, gone->name, gone->ino);
+		temp_destroy(gone);
+	}
+}
+
+struct temp *temp_new(const struct process *who, const struct store_attr *a, uint64_t parent, unsigned flags)
+{
+	struct temp *e = calloc(1, sizeof(*e) + strlen(a->name) + 1);
+
+	if (!e)
+		return NULL;
+	e->ino = a->ino;
+	e->parent = parent;
+	e->who = *who;
+	e->at = e->made = temp_now();
+	e->flags = flags;
+	e->document = store_is_document_name(a->name);
+	strcpy(e->name, a->name);
+	return e;
+}
+
+struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t parent, const char *name, uint64_t linked, bool events)
+{
+	struct temp *best = NULL;
+	int best_rank = 0;
+
+	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
+		int rank = e->saved ? 1 : e->ino == linked ? 3 : 2;
+
+		if (!temp_is_own(e, who, parent, name) || (e->document && !e->version) || (e->saved && linked && e->ino != linked))
+			continue;
+		if (e->who.tid == who->tid && (e->reserved || (!events && !e->saved)))
+			rank = e->reserved ? 5 : 4;
+		else if (e->reserved)
+			continue;
+		if (rank > best_rank || (rank == best_rank && e->id > best->id)) {
+			best = e;
+			best_rank = rank;
+		}
+	}
+	return best;
+}

@@ -1,0 +1,62 @@
+/*
+ * The table of temp files, for temp.c alone. All functions need its lock unless they say otherwise; entries are freed without it.
+ */
+#ifndef FS_TEMP_TABLE_H
+#define FS_TEMP_TABLE_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "mount.h"
+
+#define TEMP_SECONDS 600		/* so long a file waits */
+#define TEMP_BYTES_MAX (64u << 20)	/* of all `bytes` */
+#define TEMP_BUCKETS 1024
+#define TEMP_FORMERS 128
+
+TAILQ_HEAD(temp_ages, temp);
+
+struct temps {
+	pthread_mutex_t lock;
+	/* Under `lock`. */
+	struct temp *buckets[TEMP_BUCKETS];	/* by name */
+	struct temp_ages named, lost;		/* the oldest first */
+	unsigned named_count, lost_count;
+	uint64_t next_id;
+	size_t bytes;
+	unsigned next_former;
+	struct store_attr formers[TEMP_FORMERS];	/* renamed lately */
+};
+
+/* Not in the table yet. No lock. NULL: out of memory. */
+struct temp *temp_new(const struct process *who, const struct store_attr *a, uint64_t parent, unsigned flags);
+void temp_insert(struct temps *t, struct temp *e);
+/* Another has its name now. */
+void temp_lose(struct temps *t, struct temp *e);
+void temp_regain(struct temps *t, struct temp *e);
+/* Takes it out; what is to be freed goes to *gone, for temp_settle_all. */
+void temp_discard(struct temps *t, struct temp *e, struct temp **gone);
+/* Keeps the table within its bounds; a process has at most TEMPS_OWN files under one name. */
+void temp_sweep(struct temps *t, struct temp **gone);
+void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone);
+
+/* Those of a name, and others. */
+struct temp **temp_bucket(struct temps *t, const char *name);
+/* The latest of that file. */
+struct temp *temp_find(struct temps *t, const char *name, uint64_t ino);
+struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id);
+const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino);
+bool temp_same_process(const struct process *a, const struct process *b);
+bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name);
+/* Of the process's files under a name that leads to inode `linked`, or 0, the one that it would find there if it were alone. */
+struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t parent, const char *name, uint64_t linked, bool events);
+
+time_t temp_now(void);
+
+/* Without the lock: a file that has no name is forgotten when nobody waits for it and nobody has it open. */
+void temp_settle(struct mount *m, const char *name, uint64_t ino);
+void temp_settle_all(struct mount *m, struct temp *gone);
+void temp_destroy(struct temp *e);
+
+#endif

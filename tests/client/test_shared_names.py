@@ -1,0 +1,398 @@
+#!/usr/bin/python3
+"""Names that several writers share: the .bak dance by tasks of one process (rule 13), one temp name for all (rule 14)."""
+import errno
+import fcntl
+import json
+import os
+import select
+
+from tally import read_whole
+from harness import CONTROL, HISTORYCTL, Child, case, cases, command, equal, fails, forked, main, read, require, write
+
+
+class Steps:
+	"""A process that goes through a generator: step() returns when it has come to its next yield, end() when it has ended."""
+
+	def __init__(self, generator, events=False):
+		self.go, self.gone = os.pipe(), os.pipe()
+		self.stands = False
+		self.child = Child(self.run, generator, events)
+		os.close(self.go[0])
+		os.close(self.gone[1])
+
+	def run(self, generator, events):
+		os.close(self.go[1])
+		loop = select.epoll() if events else None	# what counts as an event loop
+		for _ in generator:
+			os.write(self.gone[1], b"x")
+			os.read(self.go[0], 1)
+		return loop is not None
+
+	def on(self):
+		if self.stands:
+			os.write(self.go[1], b"x")
+		self.stands = bool(os.read(self.gone[0], 1))
+		return self.stands
+
+	def step(self, count=1):
+		for _ in range(count):
+			require(self.on() or self.child.result(), "the process ended early")
+
+	def end(self):
+		while self.on():
+			pass
+		self.close()
+		return self.child.result()
+
+	def close(self):
+		os.close(self.gone[0])
+		os.close(self.go[1])
+
+
+def document(*texts):
+	return json.dumps([{"role": "user", "content": text} for text in texts]).encode()
+
+
+def contents(path):
+	size, data = read_whole(path)
+	equal(size, len(data), "size by fstat")
+	return [m["content"] for m in json.loads(data)]
+
+
+# ---- Rule 13 -----------------------------------------------------------------------------------------------------
+
+def dance(path, number, data):
+	"""Roo-Code's save."""
+	temp, backup = f"{path}.new_{number}.tmp", f"{path}.bak_{number}.tmp"
+	write(temp, data)
+	os.rename(path, backup)
+	os.rename(temp, path)
+	os.unlink(backup)
+
+
+@case("rule 13: a task that waits while others of its process dance on keeps its ticket")
+def long_wait(t):
+	path = t.path("s.json")
+	forked(write, path, document("first"))	# what this process wrote its children know
+
+	def tasks():
+		yield
+		for n in range(120):
+			if n == 40:
+				mine = contents(path)
+			dance(path, n, document(*contents(path), f"other {n}"))
+		dance(path, "mine", document(*mine, "mine"))
+	Steps(tasks(), events=True).end()
+	equal(contents(path), ["first", *[f"other {n}" for n in range(120)], "mine"], "in the end")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+# ---- Rule 14 -----------------------------------------------------------------------------------------------------
+
+def saver(path, temp, text, between=None):
+	"""A save by temp file and rename: reads, writes, and renames in steps of their own."""
+	mine = document(*contents(path), text)
+	yield
+	write(temp, mine)
+	yield
+	if between:
+		between(temp, mine)
+	os.rename(temp, path)
+	yield
+
+
+def two_savers(t, temp, **named):
+	path = t.path("s.json")
+	forked(write, path, document("old"))
+	return path, t.path(temp), [Steps(saver(path, t.path(temp), text, **named)) for text in ("a", "b")]
+
+
+TEMPS = ["s.json.tmp", ".s.json.tmp", "s.tmp", "s.json.new", "temp.json", "s.tmp.json"]
+
+
+@cases("rule 14: {}: each renames what it wrote", [(f"{temp}, {'written last first' if turned else 'written first first'}", temp, turned)
+	for temp in TEMPS for turned in (False, True)])
+def each_its_own(t, name, temp, turned):
+	path, temp, savers = two_savers(t, temp)
+	for one in savers:
+		one.step(2)
+	equal(os.listdir(t.dir).count(os.path.basename(temp)), 1, "files under the temp name")
+	texts = ["a", "b"]
+	if turned:
+		savers.reverse()
+		texts.reverse()
+	savers[0].step()
+	equal(contents(path), ["old", texts[0]], "after the first rename")
+	savers[1].step()
+	equal(contents(path), ["old", *texts], "after the second")
+	for one in savers:
+		one.end()
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+@case("rule 14: lines that were appended beside another's are renamed whole")
+def appended_lines(t):
+	path, temp = t.path("s.jsonl"), t.path("temp.jsonl")
+	write(path, b"old\n")
+
+	def appender():
+		with open(temp, "ab", 0) as f:
+			f.write(read(path) + b"first\n")
+			yield
+			f.write(b"last\n")
+		os.rename(temp, path)
+	one = Steps(appender())
+	one.step()
+	forked(command, "sh", "-c", f"echo other >> '{temp}'")
+	one.end()
+	equal(read(path).split(), [b"old", b"first", b"other", b"last"], "what was renamed")
+	equal(os.listdir(t.dir), ["s.jsonl"], "names that are left")
+
+
+@cases("rule 14: {} in mid-write: each renames what it wrote", [(temp, temp) for temp in TEMPS])
+def mid_write(t, name, temp):
+	path, temp = t.path("s.json"), t.path(temp)
+	forked(write, path, document("old"))
+
+	def writer(text):
+		mine = document(*contents(path), text)
+		with open(temp, "wb", buffering=0) as f:
+			yield
+			f.write(mine[:20])
+			yield
+			f.write(mine[20:])
+		yield
+		os.rename(temp, path)
+		yield
+	writers = [Steps(writer(text)) for text in ("a", "b")]
+	for _ in range(3):
+		for one in writers:
+			one.step()
+	for one in writers:
+		one.step()
+		one.end()
+	equal(contents(path), ["old", "a", "b"], "in the end")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+def look(temp, mine):
+	"""What programs do to a temp file before they rename it."""
+	fd = os.open(temp, os.O_RDWR)
+	os.fsync(fd)
+	os.close(fd)
+	os.chmod(temp, 0o640)
+	os.utime(temp)
+	status = os.stat(temp)
+	equal((status.st_size, status.st_mode & 0o777, status.st_nlink), (len(mine), 0o640, 1), "stat of the name")
+	equal(read_whole(temp), (len(mine), mine), "what is read under the name")
+
+
+@case("rule 14: fsync, chmod, utime, stat and reading mean the process's own file")
+def own_file(t):
+	path, _, (first, second) = two_savers(t, "s.json.tmp", between=look)
+	first.step(2)
+	second.step(2)
+	first.step()
+	second.step()
+	equal(contents(path), ["old", "a", "b"], "in the end")
+	first.end()
+	second.end()
+
+
+@cases("rule 14: {}: a process removes its own file", [(temp, temp) for temp in ("s.json.tmp", "temp.json")])
+def remove(t, name, temp):
+	path, temp = t.path("s.json"), t.path(temp)
+
+	def give_up(_, mine):
+		os.unlink(temp)
+		write(temp, document(*contents(path), "instead"))
+	forked(write, path, document("old"))
+	first, second = Steps(saver(path, temp, "a", give_up)), Steps(saver(path, temp, "b"))
+	first.step(2)
+	second.step(2)
+	second.step()
+	equal(contents(path), ["old", "b"], "the other's")
+	first.step()
+	equal(contents(path), ["old", "b", "instead"], "its own, written again")
+	first.end()
+	second.end()
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+@case("rule 14: what a killed process has written is forgotten")
+def killed(t):
+	store = t.place() + "/store"
+	with t.new_mount(store=store) as m:
+		path, temp = m.path + "/s.json", m.path + "/s.json.tmp"
+		forked(write, path, document("old"))
+		first, second = Steps(saver(path, temp, "a")), Steps(saver(path, temp, "b"))
+		first.step(2)
+		second.step(2)
+		equal(waiting(m), 1, "files that wait")
+		first.child.kill()
+		first.child.wait()
+		first.close()
+		second.end()
+		equal(contents(path), ["old", "b"], "in the end")
+		third, fourth = Steps(saver(path, temp, "c")), Steps(saver(path, temp, "d"))
+		third.step(2)
+		fourth.step(2)
+		equal(waiting(m), 1, "files that wait, when there are others")
+		third.end()
+		fourth.end()
+		equal(waiting(m), 0, "files that wait in the end")
+		equal((contents(path), os.listdir(m.path)), (["old", "b", "c", "d"], ["s.json"]), "in the end")
+	with t.new_mount(store=store) as m:
+		equal((contents(m.path + "/s.json"), os.listdir(m.path)), (["old", "b", "c", "d"], ["s.json"]), "mounted again")
+	if not CONTROL:
+		command(HISTORYCTL, "--store", store, "verify")
+
+
+def waiting(mount):
+	return json.loads(read(mount.control_file("status")))["shared_temps"]
+
+
+@case("rule 14: tasks of one process: both documents get in, whichever rename is whose")
+def tasks(t):
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+	forked(write, path, document("old"))
+
+	def run():
+		documents = [document(*contents(path), text) for text in ("a", "b", "c")]
+		for data in documents:
+			write(temp, data)
+		yield
+		os.rename(temp, path)
+		yield
+		os.rename(temp, path)
+		os.rename(temp, path)
+		fails(errno.ENOENT, os.rename, temp, path)
+	Steps(run(), events=True).end()
+	equal(contents(path), ["old", "a", "b", "c"], "in the end")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+@case("rule 14: a task that was cancelled before its rename does not hold up the next one's document")
+def cancelled(t):
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+	forked(write, path, document("old"))
+
+	def run():
+		for text in ("cancelled", "a", "b"):
+			write(temp, document(*contents(path), text))
+			if text != "cancelled":
+				os.rename(temp, path)
+				require(text in contents(path), f"{text} was renamed and is not there")
+		yield
+	Steps(run(), events=True).end()
+	require(contents(path)[-2:] == ["a", "b"], f"in the end: {contents(path)}")
+
+
+@case("rule 14: a process that goes step by step writes its temp file anew in place")
+def in_place(t):
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+
+	def run():
+		write(temp, document("a first try"))
+		number = os.stat(temp).st_ino
+		write(temp, document("a"))
+		equal(os.stat(temp).st_ino, number, "its inode")
+		os.rename(temp, path)
+		yield
+	Steps(run()).end()
+	equal(contents(path), ["a"], "in the end")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+@case("rule 14: a rename to another name than a document's moves the process's own file too")
+def other_target(t):
+	path, temp = t.path("notes.md"), t.path("notes.md.tmp")
+
+	def run(text):
+		write(temp, text)
+		yield
+		os.rename(temp, path)
+		yield
+	first, second = Steps(run(b"first")), Steps(run(b"second"))
+	first.step()
+	second.step()
+	for one, what in ((first, b"first"), (second, b"second")):
+		one.step()
+		equal(read(path), what, "after the rename")
+	first.end()
+	second.end()
+	equal(os.listdir(t.dir), ["notes.md"], "names that are left")
+
+
+@cases("rule 14: {} is one file for all", [(name, name) for name in ("s.json.lock", "s.json.mutex.tmp", "s.log")])
+def one_for_all(t, name, file):
+	path = t.path(file)
+
+	def hold():
+		with open(path, "w", encoding="utf-8") as f:
+			fcntl.flock(f, fcntl.LOCK_EX)
+			f.write(f"{os.getpid()}")
+			f.flush()
+			yield
+
+	def denied():
+		with open(path, "w", encoding="utf-8") as f:
+			fails(errno.EWOULDBLOCK, fcntl.flock, f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+	holder = Steps(hold())
+	holder.step()
+	forked(denied)
+	holder.end()
+
+
+@case("rule 14: who opens another's temp file by its descriptor means that file")
+def by_descriptor(t):
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+	command("sh", "-c", "exec 3> $0; echo '[1]' >&3; echo '[2]' | tee /proc/self/fd/3 > /dev/null; mv $0 $1", temp, path)
+	equal((read(path), os.listdir(t.dir)), (b"[2]\n", ["s.json"]), "what was written anew")
+
+
+@case("rule 14: files that wait are bounded in number")
+def bounded(t):
+	with t.new_mount() as m:
+		def run():
+			for n in range(80):
+				write(m.path + "/s.json.tmp", document(f"{n}"))
+			yield
+		processes = [Steps(run(), events=True) for _ in range(5)]
+		for one in processes:
+			one.step()
+		require(64 <= waiting(m) <= 256, f"{waiting(m)} files wait")
+		equal(os.listdir(m.path), ["s.json.tmp"], "names")
+		for one in processes:
+			one.end()
+
+
+@case("a temp file that was a document and is renamed while others read it: they go on reading it whole")
+def reader_of_temp(t):
+	path, temp = t.path("s.json"), t.path("s.tmp.json")
+	data = document(*[f"message {n}" for n in range(2000)])
+	forked(write, path, document("old"))
+
+	def run():
+		write(temp, data)
+		yield
+		os.rename(temp, path)
+		yield
+	writer = Steps(run())
+	writer.step()
+	with open(temp, "rb", buffering=0) as f, open(temp, "rb", buffering=0) as unread:
+		start = f.read(1000)
+		writer.step()
+		equal(os.fstat(f.fileno()).st_size, len(data), "fstat")
+		rest = b""
+		while piece := f.read(5000):
+			rest += piece
+		equal(start + rest, data, "what was being read")
+		equal(unread.read(len(data)), data, "what was open")
+	writer.end()
+	equal(read(path), data, "the document")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+if __name__ == "__main__":
+	main()
