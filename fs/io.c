@@ -160,7 +160,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	 * Its look-up did not count. What it had read and renamed away it makes anew from that (rule 13); else what others make
 	 * meanwhile it did not know.
 	 */
-	renamed = renamed_by(m->renamed, parent, name, who, &known);
+	renamed = renamed_by(m->renamed, parent, name, who, NULL, &known);
 	if (renamed && !known)
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
 	err = open_file(m, who, a, fi->flags, *ret_fresh, temp, inode, ret);

@@ -38,6 +38,17 @@ static bool find_own(struct mount *m, fuse_req_t req, uint64_t parent, const cha
 	return temps_find(m, &who, parent, name, a);
 }
 
+/*
+ * Who has just renamed a document away learns nothing by its absence: it makes it anew from what it knew (rule 13). Other tasks of the
+ * same event loop do.
+ */
+static bool makes_anew(struct mount *m, uint64_t parent, const char *name, const struct process *who)
+{
+	pid_t thread;
+
+	return renamed_by(m->renamed, parent, name, who, &thread, NULL) && thread == who->tid && !processes_events(m->processes, who);
+}
+
 /* Replies: entry, err. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -66,12 +77,11 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			struct process who = caller(req);
 
 			/*
-			 * Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). Who has just
-			 * renamed it away learns nothing by that: it makes it anew from what it knew (rule 13).
+			 * Its caller has seen that there is none: what is there when it saves, it did not know (rule 1).
 			 */
 			if (store_former(m->store, parent, name, &ino, &version))
 				ino = version = 0;
-			if (!renamed_by(m->renamed, parent, name, &who, NULL))
+			if (!makes_anew(m, parent, name, &who))
 				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}

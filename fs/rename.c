@@ -94,7 +94,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 	struct draft d = { 0 };
 	struct work w = { .rename = true };
 	struct store_save *save = &w.save;
-	bool renamed = renamed_by(m->renamed, parent, name, who, NULL);
+	bool renamed = renamed_by(m->renamed, parent, name, who, NULL, NULL);
 	int err = take_bytes(m, from, to, &d);
 
 	if (!err && !set) {

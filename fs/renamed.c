@@ -87,17 +87,19 @@ bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char na
 	return found;
 }
 
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, bool *ret_read)
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, bool *ret_read)
 {
 	const struct rename *e;
 	bool found = false;
 
 	pthread_mutex_lock(&r->lock);
-	for (unsigned i = 0; !found && (e = latest(r, i)); i++) {
-		found = e->parent == parent && strcmp(e->name, name) == 0 && e->who.tgid == who->tgid && e->who.start == who->start;
-		if (found && ret_read)
-			*ret_read = e->read;
-	}
+	for (unsigned i = 0; !found && (e = latest(r, i)); i++)
+		found = e->parent == parent && strcmp(e->name, name) == 0;
+	found = found && e->who.tgid == who->tgid && e->who.start == who->start;
+	if (found && ret_thread)
+		*ret_thread = e->who.tid;
+	if (found && ret_read)
+		*ret_read = e->read;
 	pthread_mutex_unlock(&r->lock);
 	return found;
 }

@@ -19,7 +19,10 @@ void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *n
 /* The name that the document had before. */
 bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);
 
-/* Whether this process renamed the document of that name away. *ret_read, which may be NULL, is set when it did: as in renamed_add. */
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, bool *ret_read);
+/*
+ * Whether it was this process that renamed a document of that name away last. Then *ret_thread, its thread that did, and *ret_read, as in
+ * renamed_add, are set; both may be NULL.
+ */
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, bool *ret_read);
 
 #endif

@@ -87,6 +87,38 @@ def long_wait(t):
 	equal(os.listdir(t.dir), ["s.json"], "names that are left")
 
 
+@cases("rule 13: {} that has danced, and finds the name away by another, knows that it knows nothing", [
+	(what, events) for what, events in (("a process", False), ("an event loop", True))])
+def away_by_another(t, name, events):
+	path = t.path("s.json")
+	forked(write, path, document("first"))
+
+	def other():
+		yield
+		mine = document(*contents(path), "other")
+		os.rename(path, path + ".bak")
+		yield
+		write(path + ".new", mine)
+		os.rename(path + ".new", path)
+		os.unlink(path + ".bak")
+
+	def danced():
+		dance(path, 1, document(*contents(path), "danced"))
+		yield
+		equal(os.path.exists(path), False, "the session is there while another dances")
+		yield
+		dance(path, 2, document("danced again"))
+	one, another = Steps(danced(), events), Steps(other())
+	another.step()
+	one.step()
+	another.step()
+	one.step()
+	another.end()
+	one.end()
+	equal(contents(path), ["first", "danced", "other", "danced again"], "in the end")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
 # ---- Rule 14 -----------------------------------------------------------------------------------------------------
 
 def saver(path, temp, text, between=None):
