@@ -39,6 +39,47 @@ void attr_entry(const struct store_attr *a, struct fuse_entry_param *e)
 	attr_stat(a, &e->attr);
 }
 
+#define LISTED_NS 50000000ull		/* how long a name that was listed is believed */
+#define LISTED_WAIT_NS 80000000l	/* the same for the kernel, which counts in ticks of up to 10 ms */
+#define LISTED_AGO_NS 10000000000ull	/* after which no process is still busy with what it was answered */
+#define LASTS_SECONDS 2
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Temp files, and what is saved all the time, have changed just now. */
+static bool lasts(const struct store_attr *a)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &t);
+	return a->kind == STORE_DOCUMENT && t.tv_sec - a->ctime.tv_sec > LASTS_SECONDS;
+}
+
+void attr_listed(struct mount *m, const struct store_attr *a, struct fuse_entry_param *e)
+{
+	attr_entry(a, e);
+	if (!lasts(a))
+		return;
+	e->entry_timeout = LISTED_NS / 1e9;
+	atomic_store_explicit(&m->listed, now_ns(), memory_order_relaxed);
+}
+
+void attr_unlist(struct mount *m, uint64_t parent, const char *name)
+{
+	uint64_t at = atomic_load(&m->listed);
+	struct store_attr a;
+
+	/* The kernel lists no directory while it renames in it: what it was told until now it has taken in. */
+	if (at && now_ns() - at < LISTED_AGO_NS && !store_lookup(m->store, parent, name, &a) && lasts(&a))
+		nanosleep(&(struct timespec){ .tv_nsec = LISTED_WAIT_NS }, NULL);
+}
+
 /* What a process has open of a file. fstat does not say through which handle it asks. */
 struct own {
 	const struct process *who;

@@ -7,6 +7,7 @@
 
 /* A reply in the making. Cookies 1 and 2 are "." and "..", the store's begin at 16. */
 struct listing {
+	struct mount *mount;
 	fuse_req_t req;
 	char *buf;
 	size_t size, used;
@@ -21,7 +22,7 @@ static int add(void *arg, const struct store_attr *a, uint64_t cookie)
 	size_t need;
 
 	if (l->plus) {
-		attr_entry(a, &e);
+		attr_listed(l->mount, a, &e);
 		/* "." and ".." must not count as look-ups. */
 		if (cookie < 16 && a->name[0] == '.')
 			e.ino = 0;
@@ -64,7 +65,7 @@ static int list_control(struct mount *m, struct listing *l, off_t offset)
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
 {
 	struct mount *m = mount_of(req);
-	struct listing l = { .req = req, .buf = malloc(size), .size = size, .plus = plus };
+	struct listing l = { .mount = m, .req = req, .buf = malloc(size), .size = size, .plus = plus };
 	int err = l.buf ? 0 : -ENOMEM;
 
 	if (!err)

@@ -41,6 +41,7 @@ struct mount {
 	gid_t owner_group;
 	atomic_ullong rejected;
 	atomic_uint unsettled;	/* handles that wait for their release */
+	atomic_ullong listed;	/* when attributes were listed last, nanoseconds; 0: never */
 	void (*ready)(struct mount *m);	/* called once, when the kernel has begun to talk */
 	int ready_fd;
 };

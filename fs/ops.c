@@ -325,7 +325,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	unsigned how = (flags & RENAME_NOREPLACE ? STORE_NOREPLACE : 0) | (flags & RENAME_EXCHANGE ? STORE_EXCHANGE : 0);
-	int err;
+	int err = 0;
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		err = -EINVAL;
@@ -333,8 +333,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		err = -EPERM;
 	else if (strlen(new_name) > STORE_NAME_MAX)
 		err = -ENAMETOOLONG;
-	else
+	if (!err) {
+		attr_unlist(m, parent, name);
 		err = how ? -ENOSYS : save_rename(m, &who, parent, name, new_parent, new_name);
+	}
 	if (err == -ENOSYS)
 		err = plain_rename(m, &who, parent, name, new_parent, new_name, how);
 	fuse_reply_err(req, -err);

@@ -11,6 +11,16 @@ void attr_stat(const struct store_attr *a, struct stat *st);
 /* How long the kernel may use what it is told, in seconds. */
 double attr_timeout(const struct store_attr *a);
 void attr_entry(const struct store_attr *a, struct fuse_entry_param *e);
+/*
+ * The same for a listing: that of a session which nobody has just made or saved is believed to be where it is for a moment, so that
+ * `ls -l` costs one request a file. Its attributes are not: sizes are exact.
+ */
+void attr_listed(struct mount *m, const struct store_attr *a, struct fuse_entry_param *e);
+/*
+ * Before a file is renamed: waits until the kernel believes of no name that it is this one because it was listed. What is renamed may
+ * become a version of another file, or give its name back to one, of which the kernel knows nothing.
+ */
+void attr_unlist(struct mount *m, uint64_t parent, const char *name);
 /* Attributes as this process is to see them: of a file it is writing the size of its draft. */
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret);
 
