@@ -219,6 +219,7 @@ static int add_candidate(struct ticket_set *set, const struct entry *e, unsigned
 		.own = e->own, .own_from = e->own_from, .written = e->written, .of = of, .who = c->who, .first = e->first,
 	};
 
+	x.base.flags |= e->written ? STORE_BASE_WRITTEN : STORE_BASE_SHOWN;
 	for (size_t i = 0; i < set->count; i++) {
 		struct candidate *y = &set->candidates[i];
 		if (!same_base(&y->base, &x.base))
@@ -231,7 +232,7 @@ static int add_candidate(struct ticket_set *set, const struct entry *e, unsigned
 			y->written = x.written;
 			y->first = x.first;
 		}
-		y->base.flags |= flags;
+		y->base.flags |= x.base.flags;
 		y->base.order = y->base.order > order ? y->base.order : order;
 		return 0;
 	}
@@ -272,8 +273,7 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 			bool later = e->first >= frozen;
 			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
 			if (later ? !alone : live)
-				ret = add_candidate(set, e, STORE_BASE_WRITTEN | (later ? STORE_BASE_LATER : 0), e->first,
-						    OF_PROCESS, set->client);
+				ret = add_candidate(set, e, later ? STORE_BASE_LATER : 0, e->first, OF_PROCESS, set->client);
 		} else if (!e->ended && e->first < frozen && (!alone || (is_own(set, e) && order_before(e, frozen) == newest))) {
 			ret = add_candidate(set, e, is_own(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
 		}
@@ -301,7 +301,7 @@ static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t par
 			if (!set->events && !e->written && order_before(e, to) != newest)
 				continue;
 			if (e->first < to && (!e->ended || e->ended >= from))
-				ret = add_candidate(set, e, e->written ? STORE_BASE_WRITTEN : 0, order_before(e, to), OF_PARENT, c->parent);
+				ret = add_candidate(set, e, 0, order_before(e, to), OF_PARENT, c->parent);
 		}
 		if (r && r->alone && r->alone < from)
 			break;

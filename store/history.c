@@ -380,14 +380,18 @@ out:
 int apply_document(struct apply *a)
 {
 	struct merge_candidate *c;
+	bool older;
 	int err = apply_load(a);
 
 	if (!err)
 		err = apply_choose(a);
 	if (err)
 		return err;
-	if (a->chosen == MERGE_STALE) {
-		a->save->result |= STORE_SAVED_SAME;
+	older = a->chosen >= 0 && !a->as_text && (a->save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
+		merge_older_text(a->candidates, a->count, (size_t)a->chosen);
+	if (a->chosen == MERGE_STALE || older) {
+		a->save->base = older ? a->chosen : -1;
+		a->save->result |= STORE_SAVED_SAME | (older ? STORE_SAVED_UNCERTAIN : 0);
 		a->save->previous = a->save->version = a->head.version;
 		a->save->saved_ino = a->target.ino;
 		return 0;

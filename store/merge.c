@@ -400,6 +400,24 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 	return best;
 }
 
+bool merge_older_text(const struct merge_candidate *list, size_t count, size_t chosen)
+{
+	const struct merge_candidate *c = &list[chosen];
+	uint64_t kept = c->diff.common + c->diff.written_rest;
+
+	for (size_t i = 0; i < count; i++) {
+		if ((list[i].base->flags & STORE_BASE_SHOWN) && list[i].base->order >= c->base->order)
+			return false;
+	}
+	if (!(c->base->flags & STORE_BASE_WRITTEN) || c->diff.added || !kept || kept == c->view->count)
+		return false;
+	for (size_t i = 0; i < c->diff.written_rest; i++) {
+		if (c->diff.back[i] != i)
+			return false;
+	}
+	return view_get(c->view, kept - 1)->born == view_get(c->view, kept)->born;
+}
+
 bool merge_doubt(const struct merge_candidate *list, size_t count, size_t chosen)
 {
 	for (size_t i = 0; i < count; i++) {

@@ -58,6 +58,13 @@ struct merge_candidate {
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
 		 unsigned flags, bool *ret_uncertain);
 
+/*
+ * Whether the process, which has read nothing since, wrote the beginning of what it wrote last, cut between messages that were saved
+ * together. No save ever had that state: in an event loop it is an older text of a list in memory, put into words before its file was
+ * opened, and late (rule 7 goes by the opening). Not by outlines.
+ */
+bool merge_older_text(const struct merge_candidate *candidates, size_t count, size_t chosen);
+
 /* Rule 9: what to do to `current`. */
 struct merge_insert {
 	uint64_t written;	/* index in the document; with `moved` in current */

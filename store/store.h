@@ -210,6 +210,7 @@ int store_view_origin(struct store_view *v, uint64_t i, struct store_origin *ret
 #define STORE_BASE_THREAD 1u	/* shown to the very thread that saves */
 #define STORE_BASE_WRITTEN 2u	/* the process's own last document, as it wrote it */
 #define STORE_BASE_LATER 4u	/* own document, but committed after this save's handle was opened (merge-rules 7) */
+#define STORE_BASE_SHOWN 8u	/* shown to the process, or its parent */
 
 /* What a writer had seen: the versions up to `version`, and of the later ones those that it committed itself. */
 struct store_base {

@@ -318,8 +318,21 @@ class InMemory(Client):
 			self.shared[self.path] = self.load()
 		document = self.shared[self.path]
 		self.add(document, content)
+		await self.rewrite(document)
+
+	async def rewrite(self, document):
 		f = await asyncio.to_thread(open, self.path, "wb")
 		await asyncio.to_thread(f.write, dumps(document, 2))
+		await asyncio.to_thread(f.close)
+
+
+class InMemoryEarly(InMemory):
+	"""The same, but the text is made before the file is opened, and may be older than what was saved meanwhile."""
+
+	async def rewrite(self, document):
+		data = dumps(document, 2)
+		f = await asyncio.to_thread(open, self.path, "wb")
+		await asyncio.to_thread(f.write, data)
 		await asyncio.to_thread(f.close)
 
 
@@ -451,4 +464,4 @@ class RustSetLen(Client):
 		os.close(fd)
 
 
-DOCUMENTS = [Mochi, GoEnvelope, QwenPaw, InMemory, TextGeneration, Agno, LlamaIndex, SharedTemp, SharedTempThreads, SharedTempTasks, SharedTempJson, RooCode, RustSetLen]
+DOCUMENTS = [Mochi, GoEnvelope, QwenPaw, InMemory, InMemoryEarly, TextGeneration, Agno, LlamaIndex, SharedTemp, SharedTempThreads, SharedTempTasks, SharedTempJson, RooCode, RustSetLen]

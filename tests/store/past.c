@@ -159,7 +159,10 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 		cr_assert_eq(merge_diff(&w, candidates[i].view, &candidates[i].diff), 0);
 	}
 	chosen = merge_choose(&w, candidates, n, current, save->flags, &uncertain);
-	if (chosen != MERGE_STALE) {
+	if (chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS && merge_older_text(candidates, n, (size_t)chosen)) {
+		save->base = chosen;
+		save->result |= STORE_SAVED_UNCERTAIN;
+	} else if (chosen != MERGE_STALE) {
 		const struct merge_candidate *c = &candidates[chosen < 0 ? n : (size_t)chosen];
 
 		save->base = chosen < 0 ? -1 : chosen;
