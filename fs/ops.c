@@ -14,6 +14,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	/* Sizes come from us and nothing is cached: there is nothing for the kernel to invalidate by itself. */
 	conn->want &= ~FUSE_CAP_AUTO_INVAL_DATA;
+#ifdef FUSE_CAP_OVER_IO_URING
+	/*
+	 * libfuse holds a queue's lock while it serves one of its requests: who answers those of another queue, as who commits for several does,
+	 * and who waits for that, would wait for one another.
+	 */
+	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+#endif
 	conn->max_write = 1 << 20;
 	conn->time_gran = 1;
 	if (m->ready)
