@@ -518,11 +518,12 @@ static bool others_busy(const struct agent *a)
 static void take(const struct action *x)
 {
 	struct agent *a = &run.agents[x->agent % run.script->agents];
-	bool stray = (run.script->kind == LOOP_STRAY || run.script->kind == MIXED) && is_loop(a) && !a->memory && x->what % 100 < 15;
+	unsigned kind = run.script->kind;
+	bool stray = (kind == LOOP_STRAY || kind == LOOP_TURN_STRAY || kind == MIXED) && is_loop(a) && !a->memory && x->what % 100 < 15;
 
 	if (run.message_count + 8 > MESSAGES)
 		return;
-	if (run.script->kind == LOOP_IN_TURN && others_busy(a))
+	if ((kind == LOOP_IN_TURN || kind == LOOP_TURN_STRAY) && others_busy(a))
 		return;
 	if (stray) {
 		struct who who = who_of(a, x->c);

@@ -17,6 +17,7 @@ const struct kind kinds[KINDS] = {
 	[PROCESSES] = { "contending processes", true, true },
 	[THREADS] = { "threads of one process", true, true },
 	[LOOP_IN_TURN] = { "event loop, one coroutine at a time", true, true },
+	[LOOP_TURN_STRAY] = { "event loop, one at a time, stray reads", false, false },
 	[LOOP] = { "event loop, no left-over reads", false, false },
 	[LOOP_STRAY] = { "event loop, stray reads", false, false },
 	[MEMORY] = { "lists in memory", false, false },
@@ -32,6 +33,7 @@ static struct actor actor_of(unsigned kind, unsigned i)
 	case THREADS:
 		return (struct actor){ .process = 'p', .thread = i + 1 };
 	case LOOP_IN_TURN:
+	case LOOP_TURN_STRAY:
 	case LOOP:
 	case LOOP_STRAY:
 		return (struct actor){ .process = 'E' };
