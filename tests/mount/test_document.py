@@ -10,6 +10,7 @@ import re
 import time
 
 from harness import CONTROL, HISTORYCTL, QUICK, SEED, Child, Skip, case, cases, command, equal, eventually, forked, main, read, require, write, write_all, write_once
+from ways import by_rplus, by_tiny_writes, by_truncate
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 
@@ -192,30 +193,8 @@ def acceptable(path):
 		return False
 
 
-def by_truncate(path, data):
-	write(path, data)
-
-
 def by_one_write(path, data):
 	write_once(path, data)
-
-
-def by_tiny_writes(path, data):
-	with open(path, "wb", buffering=0) as f:
-		for at in range(0, min(len(data), 3000), 7):
-			f.write(data[at:min(at + 7, 3000)])
-		if len(data) > 3000:
-			f.write(data[3000:])
-
-
-def by_rplus(path, data):
-	if not os.path.exists(path):
-		return write(path, data)
-	with open(path, "r+b") as f:
-		f.read()
-		f.seek(0)
-		f.write(data)
-		f.truncate()
 
 
 def by_ftruncate_first(path, data):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 from lines import LINES, WRITERS, append, by_open, check_all, record, sizes
+from ways import by_rplus, by_tiny_writes, by_truncate
 from harness import CONTROL, QUICK, SEED, Child, Skip, case, cases, command, equal, eventually, forked, main, read, require, together, write, write_all
 
 
@@ -214,28 +215,6 @@ DOCUMENTS = [
 	("a long line", b"x" * 3_000_000 + b"\ny"), ("many lines", b"".join(record("m", n) for n in range(20_000))), ("a list", b"[1,\n2]\n"), ("a list on one line", b"[1, 2]"), ("one byte", b"5"),
 	("more digits", b"56"), ("another digit", b"57"), ("and a line", b"5\n6"),
 ]
-
-
-def by_truncate(path, data):
-	write(path, data)
-
-
-def by_tiny_writes(path, data):
-	with open(path, "wb", buffering=0) as f:
-		for at in range(0, min(len(data), 700), 7):
-			f.write(data[at:min(at + 7, 700)])
-		if len(data) > 700:
-			f.write(data[700:])
-
-
-def by_rplus(path, data):
-	if not os.path.exists(path):
-		return write(path, data)
-	with open(path, "r+b") as f:
-		f.read()
-		f.seek(0)
-		f.write(data)
-		f.truncate()
 
 
 def by_rename(path, data, suffix=".tmp"):

@@ -6,7 +6,6 @@
  *
  *	stress_commit [ROUNDS [DELAY_MS]]
  */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -18,10 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "stress.h"
 
 #define HANDLES 6
-#define THREADS 8
 #define QUEUED 16	/* in flight at once */
 
 struct handle {
@@ -38,23 +36,15 @@ struct flush {
 	char text[40];
 };
 
-static struct store *store;
 static struct handle handles[HANDLES];
 static sem_t queue;
-static int rounds = 200;
-static atomic_int failures, under_way, queued;
+static atomic_int under_way, queued;
 
 /* It knows nothing of `saving`, which excludes that `done` wants a lock held by one who submits: a real one would hang. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
 	return "detect_deadlocks=0";
-}
-
-static void fail(const char *what, int err)
-{
-	fprintf(stderr, "stress_commit: %s: %d\n", what, err);
-	atomic_fetch_add(&failures, 1);
 }
 
 static void handle_lock(struct handle *h)
@@ -245,56 +235,32 @@ static void check_all(void)
 	check("queued.json", (unsigned)atomic_load(&queued));
 }
 
-static void remove_all(const char *dir)
+/* Closed with saves in the queue: they are answered before it returns. */
+static void fill_queue(void)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
+	for (int i = 0; i < QUEUED; i++)
+		enqueue(THREADS, i);
+}
 
-	while (d && (e = readdir(d)))
-		unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(dir);
+static void check_answered(void)
+{
+	if (atomic_load(&under_way))
+		fail("saves that were not answered", atomic_load(&under_way));
 }
 
 int main(int argc, char **argv)
 {
-	char dir[] = "/tmp/stress-commit-XXXXXX";
-	struct store_options o = { .create = true, .map_size = 1ull << 30 };
-	pthread_t threads[THREADS];
+	struct stress s = {
+		.name = "stress_commit", .options = { .create = true, .map_size = 1ull << 30 }, .hammer = hammer,
+		.before_close = fill_queue, .after_close = check_answered, .check = check_all,
+	};
 
-	if (argc > 1)
-		rounds = atoi(argv[1]);
-	if (argc > 2)
-		o.delay_ms = (unsigned)atoi(argv[2]);
+	rounds = 200;
 	sem_init(&queue, 0, QUEUED);
 	for (int i = 0; i < HANDLES; i++) {
 		pthread_mutex_init(&handles[i].lock, NULL);
 		pthread_cond_init(&handles[i].idle, NULL);
 		snprintf(handles[i].name, sizeof(handles[i].name), "%d.json", i);
 	}
-	if (!mkdtemp(dir) || store_open(dir, &o, &store)) {
-		fail("store_open", errno);
-		return 1;
-	}
-	for (intptr_t i = 0; i < THREADS; i++) {
-		if (pthread_create(&threads[i], NULL, hammer, (void *)i))
-			return 1;
-	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
-	/* Closed with saves in the queue: they are answered before it returns. */
-	for (int i = 0; i < QUEUED; i++)
-		enqueue(THREADS, i);
-	store_close(store);
-	if (atomic_load(&under_way))
-		fail("saves that were not answered", atomic_load(&under_way));
-	if (store_open(dir, &o, &store)) {
-		fail("opening again", 0);
-	} else {
-		check_all();
-		store_close(store);
-	}
-	remove_all(dir);
-	return failures ? 1 : 0;
+	return stress_run(&s, argc, argv);
 }

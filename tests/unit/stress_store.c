@@ -5,7 +5,6 @@
  *
  *	stress_store [ROUNDS [DELAY_MS]]
  */
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,21 +15,11 @@
 #include <unistd.h>
 
 #include "json.h"
-#include "store.h"
+#include "stress.h"
 
-#define THREADS 8
 #define SHARED 3		/* documents that all append to */
 
-static struct store *store;
-static int rounds = 300;
-static atomic_int failures;
 static atomic_int appended[SHARED];
-
-static void fail(const char *what, int err)
-{
-	fprintf(stderr, "stress_store: %s: %d\n", what, err);
-	atomic_fetch_add(&failures, 1);
-}
 
 /* A shared document as it is now; NULL when there is none. To be freed. */
 static char *read_document(const char *name, struct store_view **ret_view)
@@ -226,46 +215,13 @@ static void check_appended(void)
 	}
 }
 
-static void remove_all(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
 int main(int argc, char **argv)
 {
-	char dir[] = "/tmp/stress-store-XXXXXX";
-	struct store_options o = { .create = true, .map_size = 1ull << 30, .cache_size = 64 << 10 };
-	pthread_t threads[THREADS];
+	struct stress s = {
+		.name = "stress_store", .options = { .create = true, .map_size = 1ull << 30, .cache_size = 64 << 10 }, .hammer = hammer,
+		.before_close = check_appended, .check = check_appended,
+	};
 
-	if (argc > 1)
-		rounds = atoi(argv[1]);
-	if (argc > 2)
-		o.delay_ms = (unsigned)atoi(argv[2]);
-	if (!mkdtemp(dir) || store_open(dir, &o, &store)) {
-		fail("store_open", errno);
-		return 1;
-	}
-	for (intptr_t i = 0; i < THREADS; i++) {
-		if (pthread_create(&threads[i], NULL, hammer, (void *)i))
-			return 1;
-	}
-	for (int i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
-	check_appended();
-	store_close(store);
-	if (store_open(dir, &o, &store)) {
-		fail("opening again", 0);
-	} else {
-		check_appended();
-		store_close(store);
-	}
-	remove_all(dir);
-	return failures ? 1 : 0;
+	rounds = 300;
+	return stress_run(&s, argc, argv);
 }
