@@ -257,3 +257,16 @@ struct store_base base_at(uint64_t ino, uint64_t version)
 {
 	return (struct store_base){ .ino = ino, .version = version, .flags = STORE_BASE_THREAD, .order = 1 };
 }
+
+void check_version(struct store *s, uint64_t ino, uint64_t version, struct text want, const char *name)
+{
+	struct text got;
+	char what[64];
+	int err;
+
+	snprintf(what, sizeof(what), "version %llu", (unsigned long long)version);
+	got = read_version(s, ino, version, &err);
+	cr_assert_eq(err, 0, "%s, %s: %d", name, what, err);
+	check_text(got, want, what, name);
+	text_free(got);
+}

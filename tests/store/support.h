@@ -48,6 +48,8 @@ void must_close(struct store *s);
 
 /* The bytes of a version (0: the newest); data NULL when the store answered with an error, which goes to *ret_err (may be NULL). */
 struct text read_version(struct store *s, uint64_t ino, uint64_t version, int *ret_err);
+/* Asserts that the version reads so. */
+void check_version(struct store *s, uint64_t ino, uint64_t version, struct text want, const char *name);
 struct text read_view(struct store_view *v);
 struct text read_name(struct store *s, const char *name);
 
