@@ -15,7 +15,7 @@ void attr_stat(const struct store_attr *a, struct stat *st)
 	st->st_size = a->size;
 	st->st_blocks = (a->size + 511) / 512;
 	/* Programs size their buffers by it: larger writes and reads are fewer round trips. */
-	st->st_blksize = 256 << 10;
+	st->st_blksize = 1 << 20;
 	st->st_atim = a->atime;
 	st->st_mtim = a->mtime;
 	st->st_ctim = a->ctime;
