@@ -63,11 +63,15 @@ static bool lasts(const struct store_attr *a)
 
 void attr_listed(struct mount *m, const struct store_attr *a, struct fuse_entry_param *e)
 {
+	unsigned long long highest = atomic_load(&m->listed_ino);
+
 	attr_entry(a, e);
 	if (!lasts(a))
 		return;
 	e->entry_timeout = LISTED_NS / 1e9;
-	atomic_store_explicit(&m->listed, now_ns(), memory_order_relaxed);
+	while (highest < a->ino && !atomic_compare_exchange_weak(&m->listed_ino, &highest, a->ino))
+		;
+	atomic_store(&m->listed, now_ns());
 }
 
 void attr_unlist(struct mount *m, uint64_t parent, const char *name)
@@ -76,7 +80,8 @@ void attr_unlist(struct mount *m, uint64_t parent, const char *name)
 	struct store_attr a;
 
 	/* The kernel lists no directory while it renames in it: what it was told until now it has taken in. */
-	if (at && now_ns() - at < LISTED_AGO_NS && !store_lookup(m->store, parent, name, &a) && lasts(&a))
+	if (at && now_ns() - at < LISTED_AGO_NS && !store_lookup(m->store, parent, name, &a) && a.kind == STORE_DOCUMENT &&
+	    a.ino <= atomic_load(&m->listed_ino))
 		nanosleep(&(struct timespec){ .tv_nsec = LISTED_WAIT_NS }, NULL);
 }
 

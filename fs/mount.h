@@ -41,7 +41,8 @@ struct mount {
 	gid_t owner_group;
 	atomic_ullong rejected;
 	atomic_uint unsettled;	/* handles that wait for their release */
-	atomic_ullong listed;	/* when attributes were listed last, nanoseconds; 0: never */
+	atomic_ullong listed;	/* when a name was last listed that the kernel believes for a moment, nanoseconds; 0: never */
+	atomic_ullong listed_ino;	/* the highest inode of these: temp files that were made since have higher ones */
 	void (*ready)(struct mount *m);	/* called once, when the kernel has begun to talk */
 	int ready_fd;
 };

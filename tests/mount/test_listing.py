@@ -50,7 +50,28 @@ def exchanged(t):
 	yield b'["other"]'
 
 
+def saved_and_renamed_over(t):
+	write(t.path("draft.json"), b'["draft"]')
+	yield
+	write(t.path("draft.json"), b'["draft", "saved"]')
+	os.rename(t.path("draft.json"), t.path("s.json"))
+	equal(read(t.path("s.json")), b'["draft", "saved"]', "after the rename")
+	write(t.path("s.json"), b'["draft", "saved", "more"]')
+	yield b'["draft", "saved", "more"]'
+
+
+def mode_set_and_backup(t):
+	yield
+	write(t.path("temp"), b'["old", "new"]')
+	os.chmod(t.path("s.json"), 0o600)
+	os.rename(t.path("s.json"), t.path("s.json.bak.json"))
+	os.rename(t.path("temp"), t.path("s.json"))
+	equal(read(t.path("s.json.bak.json")), b'["old"]', "the backup")
+	yield b'["old", "new"]'
+
+
 @cases("a session that was listed, then {}, is what its name says", [
+	("one that another is renamed over which was saved since", saved_and_renamed_over), ("given a mode, with a backup by rename", mode_set_and_backup),
 	("one that another is renamed over", renamed_over), ("one with a backup by rename", backup), ("removed and made anew", made_anew),
 	("renamed, and another in its place", exchanged)])
 def names(t, what, steps):
