@@ -83,9 +83,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		} else {
 			struct process who = caller(req);
 
-			/*
-			 * Its caller has seen that there is none: what is there when it saves, it did not know (rule 1).
-			 */
+			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
 			if (store_former(m->store, parent, name, &ino, &version))
 				ino = version = 0;
 			if (!makes_anew(m, parent, name, &who))
