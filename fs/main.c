@@ -268,7 +268,7 @@ static void mount_release(struct mount *m)
 	shown_free(m->shown);
 	renamed_free(m->renamed);
 	epoch_free(m->epoch);
-	latency_free(m->latency);
+	loop_free(m->loop);
 	store_close(m->store);
 }
 
@@ -294,8 +294,8 @@ static int mount_prepare(struct mount *m)
 		err = renamed_new(&m->renamed);
 	if (!err)
 		err = epoch_new(&m->epoch);
-	if (!err && !m->options.power_save)
-		err = latency_new(&m->latency);
+	if (!err)
+		err = loop_new(!m->options.power_save, &m->loop);
 	if (!err)
 		m->self = processes_identify(m->processes, getpid());
 	if (err)
@@ -307,12 +307,11 @@ static int mount_prepare(struct mount *m)
 
 static int serve(struct mount *m, struct fuse_args *args)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	struct fuse_session *session;
 	int err = 1;
 
 	session = fuse_session_new(args, &fs_operations, sizeof(fs_operations), m);
-	if (!session || !config) {
+	if (!session) {
 		complain("the options were not understood; see historyfs --help");
 		goto out;
 	}
@@ -324,16 +323,9 @@ static int serve(struct mount *m, struct fuse_args *args)
 		complain("%s: can't mount%s", m->options.mountpoint, mountpoint_hint());
 		goto handlers;
 	}
-	fuse_loop_cfg_set_clone_fd(config, 0);
-	/* Each keeps a buffer of a megabyte. */
-	fuse_loop_cfg_set_max_threads(config, 16);
-	fuse_loop_cfg_set_idle_threads(config, 16);
-	err = fuse_session_loop_mt(session, config);
-	/* A signal ends the loop with its number. */
-	if (err < 0)
+	err = loop_run(m->loop, session);
+	if (err)
 		log_line(LOG_ERR, "the connection to the kernel failed: %s", strerror(-err));
-	else
-		err = 0;
 	/* The saves that wait are committed and answered while there is still someone to answer. */
 	if (store_drain(m->store)) {
 		log_line(LOG_ERR, "not everything could be taken to disk");
@@ -345,8 +337,6 @@ handlers:
 out:
 	if (session)
 		fuse_session_destroy(session);
-	if (config)
-		fuse_loop_cfg_destroy(config);
 	return err ? 1 : 0;
 }
 

@@ -9,7 +9,7 @@
 
 #include "epoch.h"
 #include "inode.h"
-#include "latency.h"
+#include "loop.h"
 #include "process.h"
 #include "store.h"
 #include "renamed.h"
@@ -34,7 +34,7 @@ struct mount {
 	struct shown *shown;
 	struct renamed *renamed;
 	struct epoch *epoch;
-	struct latency *latency;	/* may be NULL */
+	struct loop *loop;
 	struct process self;
 	struct timespec started;
 	uid_t owner;
@@ -47,13 +47,9 @@ struct mount {
 	int ready_fd;
 };
 
-/* Every request comes by here. */
 static inline struct mount *mount_of(fuse_req_t req)
 {
-	struct mount *m = fuse_req_userdata(req);
-
-	latency_note(m->latency);
-	return m;
+	return fuse_req_userdata(req);
 }
 
 /* Who sent the request. */

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """Starting, stopping, what lies beneath the mount point, and .historyfs."""
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -227,6 +230,51 @@ def finish_busy(t):
 		found = contents(f"{again.path}/s.json")
 		require(acknowledged <= len(found) <= acknowledged + 1, f"{acknowledged} acknowledged, {len(found)} there")
 		equal(found, [f"m{n}" for n in range(len(found))], "messages")
+
+
+@contextlib.contextmanager
+def locked(m):
+	"""The store, as by another process that commits; waits for it."""
+	def lock(f, kind):
+		fcntl.fcntl(f, fcntl.F_OFD_SETLKW, struct.pack("hhqqi", kind, os.SEEK_SET, 1, 1, 0))
+
+	with open(os.path.join(m.store, "pending.lock"), "r+b") as f:
+		lock(f, fcntl.F_WRLCK)
+		try:
+			yield
+		finally:
+			lock(f, fcntl.F_UNLCK)		# children have the descriptor too
+
+
+def waits(pid):
+	"""Whether it stays in a request to the daemon."""
+	seen = []
+	for _ in range(20):
+		seen.append(b"request_wait_answer" in read(f"/proc/{pid}/stack"))
+		time.sleep(0.001)
+	return all(seen)
+
+
+@cases("while a save waits for another process that commits, others are served: {}", [("they were there before", 0), ("it was alone for a while", 100)])
+def others_served(t, what, alone):
+	def save():
+		for _ in range(alone):
+			os.path.exists(f"{m.path}/none.json")
+		append(f"{m.path}/s.json", "two")
+
+	need_daemon(t)
+	with t.new_mount() as m:
+		write(f"{m.path}/s.json", messages("one"))
+		write(f"{m.path}/other.json", messages("other"))
+		with locked(m):
+			child = Child(save)
+			eventually(lambda: waits(child.pid), True, "the save waits")
+			for _ in range(20):
+				equal(contents(f"{m.path}/other.json"), ["other"])
+				equal(forked(lambda: sorted(os.listdir(m.path))), ["other.json", "s.json"])
+			require(waits(child.pid), "the save did not wait for the lock")
+		child.result()
+		equal(contents(f"{m.path}/s.json"), ["one", "two"])
 
 
 def mounted_by_mount(b, fstab):

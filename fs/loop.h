@@ -1,0 +1,34 @@
+/*
+ * Takes requests from the kernel and has them handled, with a few threads.
+ *
+ * A save is a dozen requests one after the other, and each wakes the daemon and then the application. So one thread reads a request, handles it and
+ * reads the next, and for some microseconds it stays awake for that: to be woken takes longer than most requests. Only when clients are several, or a
+ * handler takes a millisecond, do other threads read too. And CPUs are kept from sleeping meanwhile, which takes even longer to end, most of all in a
+ * virtual machine.
+ */
+#ifndef FS_LOOP_H
+#define FS_LOOP_H
+
+#include <stdbool.h>
+
+struct fuse_session;
+struct loop;
+
+/*
+ * keep_awake: while requests come and for some milliseconds after the last one no CPU sleeps (pm_qos, /dev/cpu_dma_latency), where the kernel offers that
+ * and we may ask. -ENOMEM, -EMFILE, -ENFILE.
+ */
+int loop_new(bool keep_awake, struct loop **ret);
+/* NULL is fine. */
+void loop_free(struct loop *l);
+
+/*
+ * Serves until the filesystem is unmounted or a signal that libfuse handles ends the session; then all handlers have returned. Once, by the thread that
+ * is to get signals. 0, or what the kernel or the starting of threads failed with.
+ */
+int loop_run(struct loop *l, struct fuse_session *session);
+
+/* The calling handler waits for another request: some thread must read it. Any thread. */
+void loop_waits(struct loop *l);
+
+#endif
