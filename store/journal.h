@@ -1,6 +1,6 @@
 /*
- * What is durable but not yet in the tree: a file of records in the order in which they were made. Appending to it is one write and one
- * sync of bytes that have their place on the disk already, where a commit of the tree is two syncs and rewrites pages.
+ * What is durable but not yet in the tree: a file of records in the order in which they were made. Appending to it is one synchronous write,
+ * past the page cache where that can be had, of bytes that have their place on the disk already; a commit of the tree is two syncs and rewrites pages.
  *
  * The file has two halves. Entries are numbered; what the tree says it has taken is not needed any more. While what one
  * half holds is taken to the tree, entries go on in the other. Whoever opens the store after a crash replays what follows the number that the

@@ -28,6 +28,7 @@ struct undo {
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 /* All under `lock`. */
 static char armed_dir[128], skip_dir[128];
+static bool direct = true;
 static enum fault armed;
 static unsigned first, last, calls;
 static struct undo *undos;
@@ -64,6 +65,13 @@ void fault_skip_sync(const char *dir)
 {
 	pthread_mutex_lock(&lock);
 	snprintf(skip_dir, sizeof(skip_dir), "%s", dir ? dir : "");
+	pthread_mutex_unlock(&lock);
+}
+
+void fault_direct(bool possible)
+{
+	pthread_mutex_lock(&lock);
+	direct = possible;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -185,6 +193,18 @@ static enum fault decide_fd(int fd)
 
 static ssize_t write_bytes(int fd, const void *bytes, size_t size, off_t offset)
 {
+	/* Half of a direct write: the kernel would take whole sectors only. */
+	if (fcntl(fd, F_GETFL) & O_DIRECT && size % 512) {
+		char link[32];
+		int other;
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		other = syscall(SYS_openat, AT_FDCWD, link, O_WRONLY | O_CLOEXEC);
+		n = syscall(SYS_pwrite64, other, bytes, size, offset);
+		close(other);
+		return n;
+	}
 	return offset < 0 ? syscall(SYS_write, fd, bytes, size) : syscall(SYS_pwrite64, fd, bytes, size, offset);
 }
 
@@ -344,6 +364,10 @@ int open(const char *path, int flags, ...)
 	if (flags & O_CREAT)
 		mode = va_arg(args, mode_t);
 	va_end(args);
+	if (flags & O_DIRECT && !direct) {
+		errno = EINVAL;
+		return -1;
+	}
 	return path_fails(path, &rc) ? rc : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 

@@ -6,6 +6,7 @@
 #define TESTS_FAULTIO_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 enum fault {
 	FAULT_NONE,		/* counts only */
@@ -26,5 +27,8 @@ unsigned fault_disarm(void);
 
 /* Syncs below `dir` are not really done from now on: tests that need no disk are faster. NULL: they are. */
 void fault_skip_sync(const char *dir);
+
+/* Whether files can be opened for writes past the page cache from now on; at first they can, where the disk takes them. */
+void fault_direct(bool possible);
 
 #endif

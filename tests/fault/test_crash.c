@@ -87,7 +87,7 @@ static int work(struct store *s)
 }
 
 /* A child does the work until its I/O call number `at`. Whether it got there. */
-static bool crash_at(const char *dir, unsigned delay, enum fault fault, unsigned at)
+static bool crash_at(const char *dir, unsigned delay, enum fault fault, bool direct, unsigned at)
 {
 	int status;
 	pid_t pid;
@@ -101,6 +101,7 @@ static bool crash_at(const char *dir, unsigned delay, enum fault fault, unsigned
 		struct store *s;
 
 		srand(at);
+		fault_direct(direct);
 		fault_skip_sync(dir);
 		fault_arm(dir, fault, at, 1);
 		if (store_open(dir, &o, &s))
@@ -161,7 +162,7 @@ static void check_after(const char *dir, unsigned delay, const char *what, unsig
 	must_close(s);
 }
 
-static void crash_everywhere(unsigned delay, enum fault fault, const char *what)
+static void crash_everywhere(unsigned delay, enum fault fault, bool direct, const char *what)
 {
 	unsigned at = 1, step = 1;
 	bool crashed = true;
@@ -171,12 +172,12 @@ static void crash_everywhere(unsigned delay, enum fault fault, const char *what)
 		struct store *s = must_open(dir, 0);
 
 		store_close(s);
-		crashed = crash_at(dir, delay, fault, at);
+		crashed = crash_at(dir, delay, fault, direct, at);
 		check_after(dir, delay, what, at);
 		dir_remove(dir);
 		at += step;
 	}
-	cr_assert_gt(at, delay ? 8 : 20, "only %u calls", at);
+	cr_assert_gt(at, delay ? 8 : direct ? 10 : 20, "only %u calls", at);
 }
 
 static const struct {
@@ -187,8 +188,10 @@ static const struct {
 Test(crash, at_every_call)
 {
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-		crash_everywhere(0, ends[i].fault, ends[i].name);
-		crash_everywhere(5, ends[i].fault, ends[i].name);
+		for (int direct = 0; direct < 2; direct++) {
+			crash_everywhere(0, ends[i].fault, direct, ends[i].name);
+			crash_everywhere(5, ends[i].fault, direct, ends[i].name);
+		}
 	}
 }
 

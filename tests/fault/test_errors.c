@@ -201,7 +201,7 @@ Test(errors, every_call_of_every_entry_point)
 
 				while (try_fault(&entry_points[p], f, at, delay))
 					at++;
-				cr_assert_gt(at, 2, "%s: only %u calls", entry_points[p].name, at);
+				cr_assert_gt(at, 1, "%s: no calls", entry_points[p].name);
 			}
 		}
 	}
