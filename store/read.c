@@ -51,6 +51,7 @@ int store_view_read(struct store_view *v, uint64_t offset, void *buf, size_t siz
 }
 
 #define SEND_PIECES 16	/* more are gathered: the kernel takes one large piece much faster than many small ones */
+#define SEND_SMALL (64u << 10)	/* bytes: so many are gathered on the stack */
 
 struct pieces {
 	struct iovec *list;
@@ -158,17 +159,18 @@ int store_view_send(struct store_view *v, uint64_t offset, size_t size, int (*se
 	struct gather *g = v->store->gather;
 	struct gather_buffer *b = NULL;
 	struct db_txn *txn;
+	char small[SEND_SMALL];
 	int err = db_read_begin(v->store->db, &txn);
 
 	if (err)
 		return err;
 	err = view_pieces(txn, v, offset, size, collect_piece, &p);
 	if (err == -E2BIG) {
-		err = gather_take(g, size, &b);
-		list[0] = (struct iovec){ b->bytes, 0 };
+		err = size > SEND_SMALL ? gather_take(g, size, &b) : 0;
+		list[0] = (struct iovec){ b ? b->bytes : small, 0 };
 		p.count = 1;
 		if (!err)
-			err = view_copy(txn, v, offset, b->bytes, size, &list[0].iov_len);
+			err = view_copy(txn, v, offset, list[0].iov_base, size, &list[0].iov_len);
 	}
 	if (!err)
 		err = send(arg, list, p.count);
