@@ -17,7 +17,7 @@ static int fail(struct json_error *err, int code, size_t offset, const char *rea
 	return code;
 }
 
-static int add_item(struct doc *d, const char *text, size_t lead, size_t start, size_t end)
+static int add_item(struct doc *d, size_t lead, size_t start, size_t end, uint64_t hash)
 {
 	if (d->count == d->room) {
 		size_t room = d->room ? d->room * 2 : 8;
@@ -28,7 +28,7 @@ static int add_item(struct doc *d, const char *text, size_t lead, size_t start, 
 		d->items = items;
 		d->room = room;
 	}
-	d->items[d->count++] = (struct doc_item){ lead, start, end, json_hash(text + start, end - start) };
+	d->items[d->count++] = (struct doc_item){ lead, start, end, hash };
 	return 0;
 }
 
@@ -44,6 +44,7 @@ static size_t bom(const char *text, size_t size)
 static int take_items(struct doc *d, const char *text, size_t size, size_t at, bool more, size_t *ret_close, struct json_error *err)
 {
 	size_t lead = at, end;
+	uint64_t hash;
 	int rc;
 
 	for (;;) {
@@ -59,10 +60,10 @@ static int take_items(struct doc *d, const char *text, size_t size, size_t at, b
 			if (at == size)
 				return fail(err, -ENODATA, at, "the list is not closed");
 		}
-		rc = json_value(text, size, at, &end, err);
+		rc = json_value_hash(text, size, at, &end, &hash, err);
 		if (rc)
 			return rc;
-		rc = add_item(d, text, lead, at, end);
+		rc = add_item(d, lead, at, end, hash);
 		if (rc)
 			return rc;
 		lead = at = end;
@@ -211,10 +212,11 @@ static int take_lines(struct doc *d, const char *text, size_t size, bool more)
 
 	/* At the end of a line: a newline that nothing follows is the tail. */
 	while (more ? at + 1 < size : size > 0) {
-		size_t start = more ? at + 1 : 0;
+		size_t start = more ? at + 1 : 0, stop;
 		const char *end = memchr(text + start, '\n', size - start);
 
-		rc = add_item(d, text, at, start, end ? (size_t)(end - text) : size);
+		stop = end ? (size_t)(end - text) : size;
+		rc = add_item(d, at, start, stop, json_hash(text + start, stop - start));
 		if (rc)
 			return rc;
 		at = d->items[d->count - 1].end;

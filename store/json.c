@@ -7,6 +7,106 @@
 #include "buf.h"
 #include "json_scan.h"
 
+/* ---- Hashing -------------------------------------------------------------------------------------------------- */
+
+/* Each holds a byte that UTF-8 never has, so that no text can cancel one out. */
+#define HASH_SEED UINT64_C(0x6a09e667f3bcc9ff)
+#define HASH_A UINT64_C(0xff8f1bbcdcbfa563)
+#define HASH_B UINT64_C(0x9e3779b97f4a7cff)
+#define HASH_C UINT64_C(0xc2b2ae3d27d4ffb5)
+#define HASH_D UINT64_C(0xd6e8feb86659fd93)
+#define HASH_E UINT64_C(0xa0761d6478bdff2f)
+
+static inline uint64_t mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t load64(const char *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return le64toh(w);
+}
+
+static inline uint64_t load32(const char *p)
+{
+	uint32_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return le32toh(w);
+}
+
+static inline uint64_t hash_run(uint64_t h, const char *p, size_t n)
+{
+	size_t left = n;
+	uint64_t a, b;
+
+	if (left > 64) {
+		uint64_t h1 = h ^ HASH_B, h2 = h ^ HASH_C, h3 = h ^ HASH_D;
+
+		for (; left > 64; left -= 64, p += 64) {
+			h = mix(load64(p) ^ HASH_A, load64(p + 8) ^ h);
+			h1 = mix(load64(p + 16) ^ HASH_B, load64(p + 24) ^ h1);
+			h2 = mix(load64(p + 32) ^ HASH_C, load64(p + 40) ^ h2);
+			h3 = mix(load64(p + 48) ^ HASH_D, load64(p + 56) ^ h3);
+		}
+		h ^= h1 ^ h2 ^ h3;
+	}
+	for (; left > 16; left -= 16, p += 16)
+		h = mix(load64(p) ^ HASH_A, load64(p + 8) ^ h);
+	/* The last 1 to 16 bytes, by words that may overlap: the length tells them apart. */
+	if (left >= 8) {
+		a = load64(p);
+		b = load64(p + left - 8);
+	} else if (left >= 4) {
+		a = load32(p);
+		b = load32(p + left - 4);
+	} else {
+		a = (unsigned char)p[0];
+		b = (uint64_t)(unsigned char)p[left / 2] << 8 | (unsigned char)p[left - 1];
+	}
+	return mix(a ^ HASH_E, b ^ h ^ n * HASH_B);
+}
+
+/*
+ * Strings are hashed as they lie in the text; what is between them is gathered in a word of up to seven bytes (and a 1 before
+ * them, which tells how many). So nothing depends on where white space divides the text.
+ */
+struct hash {
+	uint64_t h, word;
+};
+
+#define HASH_BEGIN { HASH_SEED, 1 }
+
+static inline void hash_word(struct hash *h)
+{
+	h->h = mix(h->word ^ HASH_C, h->h ^ HASH_D);
+	h->word = 1;
+}
+
+static inline void hash_byte(struct hash *h, char c)
+{
+	h->word = h->word << 8 | (unsigned char)c;
+	if (h->word >> 56)
+		hash_word(h);
+}
+
+static inline void hash_string(struct hash *h, const char *text, size_t size)
+{
+	hash_word(h);
+	h->h = hash_run(h->h, text, size);
+}
+
+static inline uint64_t hash_end(struct hash *h)
+{
+	hash_word(h);
+	return mix(h->h ^ HASH_A, HASH_B);
+}
+
 /* ---- Checking ------------------------------------------------------------------------------------------------ */
 
 static int fail(struct json_error *err, int r, size_t offset, const char *reason)
@@ -142,8 +242,24 @@ static int scan_scalar(const char *text, size_t size, size_t *at, struct json_er
 	}
 }
 
+/* Scanning feeds the hash of what it accepts, when there is one: the processor does both at a time. */
+static inline void take_byte(struct hash *h, char c)
+{
+	if (h)
+		hash_byte(h, c);
+}
+
+static inline void take_scalar(struct hash *h, const char *text, size_t size)
+{
+	if (h && text[0] == '"')
+		hash_string(h, text, size);
+	else if (h)
+		while (size--)
+			hash_byte(h, *text++);
+}
+
 /* From the opening quote of a member's name to the first byte of its value. */
-static int scan_key(const char *text, size_t size, size_t *at, struct json_error *err)
+static inline int scan_key(struct hash *h, const char *text, size_t size, size_t *at, struct json_error *err)
 {
 	size_t i = *at;
 	int r;
@@ -155,11 +271,13 @@ static int scan_key(const char *text, size_t size, size_t *at, struct json_error
 	r = scan_string(text, size, &i, err);
 	if (r)
 		return r;
+	take_scalar(h, text + *at, i - *at);
 	i = json_scan_space(text, size, i);
 	if (i == size)
 		return cut(err, size, "the text ends inside an object");
 	if (text[i] != ':')
 		return fail(err, -EINVAL, i, "a colon was expected");
+	take_byte(h, ':');
 	*at = json_scan_space(text, size, i + 1);
 	return 0;
 }
@@ -208,7 +326,8 @@ static void nesting_pop(struct nesting *n)
 	}
 }
 
-static int scan_value(struct nesting *n, const char *text, size_t size, size_t *ret_end, size_t at, struct json_error *err)
+static inline __attribute__((always_inline)) int scan_value(struct nesting *n, struct hash *h, const char *text, size_t size, size_t *ret_end,
+							     size_t at, struct json_error *err)
 {
 	int r;
 
@@ -222,21 +341,25 @@ static int scan_value(struct nesting *n, const char *text, size_t size, size_t *
 			size_t open = at;
 
 			object = text[at] == '{';
+			take_byte(h, text[at]);
 			at = json_scan_space(text, size, at + 1);
 			if (at == size || text[at] != (object ? '}' : ']')) {
 				r = nesting_push(n, object);
 				if (r)
 					return fail(err, r, open, "out of memory");
-				r = object ? scan_key(text, size, &at, err) : 0;
+				r = object ? scan_key(h, text, size, &at, err) : 0;
 				if (r)
 					return r;
 				continue;
 			}
-			at++;
+			take_byte(h, text[at++]);
 		} else {
+			size_t start = at;
+
 			r = scan_scalar(text, size, &at, err);
 			if (r)
 				return r;
+			take_scalar(h, text + start, at - start);
 		}
 
 		/* It has ended; so may those around it. */
@@ -254,11 +377,12 @@ static int scan_value(struct nesting *n, const char *text, size_t size, size_t *
 			if (text[at] != (object ? '}' : ']'))
 				return fail(err, -EINVAL, at, "a comma or a bracket was expected");
 			nesting_pop(n);
-			at++;
+			take_byte(h, text[at++]);
 		}
+		take_byte(h, ',');
 		at = json_scan_space(text, size, at + 1);
 		if (object) {
-			r = scan_key(text, size, &at, err);
+			r = scan_key(h, text, size, &at, err);
 			if (r)
 				return r;
 		}
@@ -270,16 +394,35 @@ size_t json_space(const char *text, size_t size, size_t at)
 	return json_scan_space(text, size, at);
 }
 
+static void nesting_begin(struct nesting *n)
+{
+	n->bits = 0;
+	n->depth = 0;
+	n->far = BUF_INIT;
+}
+
 int json_value(const char *text, size_t size, size_t at, size_t *ret_end, struct json_error *err)
 {
 	struct nesting n;
 	int r;
 
-	n.bits = 0;
-	n.depth = 0;
-	n.far = BUF_INIT;
-	r = scan_value(&n, text, size, ret_end, at, err);
+	nesting_begin(&n);
+	r = scan_value(&n, NULL, text, size, ret_end, at, err);
 	buf_release(&n.far);
+	return r;
+}
+
+int json_value_hash(const char *text, size_t size, size_t at, size_t *ret_end, uint64_t *ret_hash, struct json_error *err)
+{
+	struct hash h = HASH_BEGIN;
+	struct nesting n;
+	int r;
+
+	nesting_begin(&n);
+	r = scan_value(&n, &h, text, size, ret_end, at, err);
+	buf_release(&n.far);
+	if (!r)
+		*ret_hash = hash_end(&h);
 	return r;
 }
 
@@ -310,100 +453,25 @@ static size_t skip_string(const char *text, size_t size, size_t at)
 	return at < size ? at + 1 : size;
 }
 
-/* Each holds a byte that UTF-8 never has, so that no text can cancel one out. */
-#define HASH_SEED UINT64_C(0x6a09e667f3bcc9ff)
-#define HASH_A UINT64_C(0xff8f1bbcdcbfa563)
-#define HASH_B UINT64_C(0x9e3779b97f4a7cff)
-#define HASH_C UINT64_C(0xc2b2ae3d27d4ffb5)
-#define HASH_D UINT64_C(0xd6e8feb86659fd93)
-#define HASH_E UINT64_C(0xa0761d6478bdff2f)
-
-static inline uint64_t mix(uint64_t a, uint64_t b)
-{
-	unsigned __int128 product = (unsigned __int128)a * b;
-
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static inline uint64_t load64(const char *p)
-{
-	uint64_t w;
-
-	memcpy(&w, p, sizeof(w));
-	return le64toh(w);
-}
-
-static inline uint64_t load32(const char *p)
-{
-	uint32_t w;
-
-	memcpy(&w, p, sizeof(w));
-	return le32toh(w);
-}
-
-static inline uint64_t hash_run(uint64_t h, const char *p, size_t n)
-{
-	size_t left = n;
-	uint64_t a, b;
-
-	if (left > 64) {
-		uint64_t h1 = h ^ HASH_B, h2 = h ^ HASH_C, h3 = h ^ HASH_D;
-
-		for (; left > 64; left -= 64, p += 64) {
-			h = mix(load64(p) ^ HASH_A, load64(p + 8) ^ h);
-			h1 = mix(load64(p + 16) ^ HASH_B, load64(p + 24) ^ h1);
-			h2 = mix(load64(p + 32) ^ HASH_C, load64(p + 40) ^ h2);
-			h3 = mix(load64(p + 48) ^ HASH_D, load64(p + 56) ^ h3);
-		}
-		h ^= h1 ^ h2 ^ h3;
-	}
-	for (; left > 16; left -= 16, p += 16)
-		h = mix(load64(p) ^ HASH_A, load64(p + 8) ^ h);
-	/* The last 1 to 16 bytes, by words that may overlap: the length tells them apart. */
-	if (left >= 8) {
-		a = load64(p);
-		b = load64(p + left - 8);
-	} else if (left >= 4) {
-		a = load32(p);
-		b = load32(p + left - 4);
-	} else {
-		a = (unsigned char)p[0];
-		b = (uint64_t)(unsigned char)p[left / 2] << 8 | (unsigned char)p[left - 1];
-	}
-	return mix(a ^ HASH_E, b ^ h ^ n * HASH_B);
-}
-
-/*
- * Strings are hashed as they lie in the text; what is between them is gathered in a word of up to seven bytes (and a 1 before
- * them, which tells how many). So nothing depends on where white space divides the text.
- */
 uint64_t json_hash(const char *text, size_t size)
 {
-	uint64_t h = HASH_SEED, word = 1;
+	struct hash h = HASH_BEGIN;
 	size_t at = 0, end;
 
 	while (at < size) {
-		char c = text[at];
-
-		if (c == '"') {
+		if (text[at] == '"') {
 			end = skip_string(text, size, at);
-			h = hash_run(mix(word ^ HASH_C, h ^ HASH_D), text + at, end - at);
-			word = 1;
+			hash_string(&h, text + at, end - at);
 			at = end;
-		} else if (json_scan_is_space(c)) {
+		} else if (json_scan_is_space(text[at])) {
 			at = json_scan_space(text, size, at);
 		} else {
-			do {
-				word = word << 8 | (unsigned char)text[at++];
-				if (word >> 56) {
-					h = mix(word ^ HASH_C, h ^ HASH_D);
-					word = 1;
-				}
-			} while (at < size && text[at] > '"');	/* above white space too */
+			do
+				hash_byte(&h, text[at++]);
+			while (at < size && text[at] > '"');	/* above white space too */
 		}
 	}
-	h = mix(word ^ HASH_C, h ^ HASH_D);
-	return mix(h ^ HASH_A, HASH_B);
+	return hash_end(&h);
 }
 
 bool json_same(const char *a, size_t a_size, const char *b, size_t b_size)

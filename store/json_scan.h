@@ -1,6 +1,6 @@
 /*
- * The inner loops of json.c, each twice: by machine word, which is right on every machine, and for AVX2, which is chosen
- * at run time. Both give the same answers; tests compare them. Private to json.c and its tests.
+ * The inner loops of json.c, each twice: by machine word, which is right on every machine, and for AVX2 and the bit instructions that
+ * come with it, which is chosen at run time. Both give the same answers; tests compare them. Private to json.c and its tests.
  *
  * JSON_SCAN_SCALAR, defined before inclusion, leaves the AVX2 ones out.
  */
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #if defined(__x86_64__) && !defined(JSON_SCAN_SCALAR)
-#define JSON_SCAN_AVX2 __attribute__((target("avx2")))
+#define JSON_SCAN_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt")))
 #include <immintrin.h>
 #endif
 
@@ -198,16 +198,20 @@ JSON_SCAN_AVX2 static inline uint64_t json_scan_control(struct json_scan_block b
 	return json_scan_set(b);
 }
 
-/* What is not a backslash and comes after an odd number of them. The block begins outside of an escape. */
-static inline uint64_t json_scan_escaped(uint64_t slash)
+/*
+ * The second bytes of escapes. *slashes are the block's backslashes, and becomes those that are no second byte of the escape that has `begun` before:
+ * that one's place, or 0.
+ */
+static inline uint64_t json_scan_escaped(uint64_t *slashes, uint64_t begun)
 {
 	const uint64_t even = UINT64_C(0x5555555555555555);
+	uint64_t slash = *slashes &= ~begun;
 	uint64_t first = slash & ~(slash << 1);
 	/* Adding its first bit to a run carries into the bit after the run; other runs stay, and are masked out. */
 	uint64_t after_even = (slash + (first & even)) & ~slash;
 	uint64_t after_odd = (slash + (first & ~even)) & ~slash;
 
-	return (after_even & ~even) | (after_odd & even);
+	return (after_even & ~even) | (after_odd & even) | begun;
 }
 
 /* Whether the block's last byte is a backslash that begins an escape. */
@@ -269,17 +273,23 @@ JSON_SCAN_AVX2 static inline __m256i json_scan_utf8_faults(__m256i c, __m256i be
 #undef ANY_LOW
 #undef CONTINUED
 
-/* The faults of the block at text, whose first byte begins a character. One that the block's end cuts off is no fault. */
-JSON_SCAN_AVX2 static inline uint64_t json_scan_bad_utf8(struct json_scan_block b, const char *text)
+/* The faults of the block at text[at]: what is before it counts, and a character that its end cuts off is no fault. */
+JSON_SCAN_AVX2 static inline uint64_t json_scan_bad_utf8(struct json_scan_block b, const char *text, size_t at)
 {
-	const __m256i zero = _mm256_setzero_si256(), low = _mm256_permute2x128_si256(b.half[0], b.half[0], 0x08);
+	const __m256i zero = _mm256_setzero_si256();
 	struct json_scan_block bad;
+	char first[35] = { 0 };
+	const char *p = text + at;
 
-	bad.half[0] = json_scan_utf8_faults(b.half[0], _mm256_alignr_epi8(b.half[0], low, 15),
-					    _mm256_alignr_epi8(b.half[0], low, 14), _mm256_alignr_epi8(b.half[0], low, 13));
-	bad.half[1] = json_scan_utf8_faults(b.half[1], _mm256_loadu_si256((const __m256i *)(text + 31)),
-					    _mm256_loadu_si256((const __m256i *)(text + 30)),
-					    _mm256_loadu_si256((const __m256i *)(text + 29)));
+	if (at < 3) {
+		memcpy(first + 3, p, 32);
+		p = first + 3;
+	}
+	bad.half[0] = json_scan_utf8_faults(b.half[0], _mm256_loadu_si256((const __m256i *)(p - 1)), _mm256_loadu_si256((const __m256i *)(p - 2)),
+					    _mm256_loadu_si256((const __m256i *)(p - 3)));
+	p = text + at + 32;
+	bad.half[1] = json_scan_utf8_faults(b.half[1], _mm256_loadu_si256((const __m256i *)(p - 1)), _mm256_loadu_si256((const __m256i *)(p - 2)),
+					    _mm256_loadu_si256((const __m256i *)(p - 3)));
 	bad.half[0] = _mm256_cmpeq_epi8(bad.half[0], zero);
 	bad.half[1] = _mm256_cmpeq_epi8(bad.half[1], zero);
 	return ~json_scan_set(bad);
@@ -336,16 +346,22 @@ JSON_SCAN_AVX2 static inline bool json_scan_unicode_escapes(struct json_scan_blo
 	return !(places >> 60) || json_scan_escape(text, size, at + 62 - (size_t)__builtin_clzll(places));
 }
 
+/*
+ * Blocks follow one another whatever is in them, so that the processor need not wait for one to know where the next begins; the last one overlaps what
+ * was before it, which is then left out.
+ */
 JSON_SCAN_AVX2 static inline size_t json_scan_string_avx2(const char *text, size_t size, size_t at)
 {
+	const size_t from = at;
+	uint64_t begun = 0;
+
 	while (at < size && size >= 64) {
-		/* The last block overlaps what was before it, which is then left out. Every block begins with a whole character. */
 		size_t start = size - at >= 64 ? at : size - 64;
 		uint64_t live = ~UINT64_C(0) << (at - start);
 		struct json_scan_block b = json_scan_load(text + start);
 		uint64_t quote = json_scan_equal(b, '"');
 		uint64_t slash = json_scan_equal(b, '\\') & live;
-		uint64_t escaped = json_scan_escaped(slash);
+		uint64_t escaped = json_scan_escaped(&slash, begun << (at - start));
 		uint64_t stop = ((quote & ~escaped) | json_scan_control(b)) & live;
 		uint64_t other = escaped & ~json_scan_short_escape(b);
 
@@ -353,32 +369,34 @@ JSON_SCAN_AVX2 static inline size_t json_scan_string_avx2(const char *text, size
 		if (other & live && !json_scan_unicode_escapes(b, text, size, start, other & live))
 			break;
 		/* Also where all is ASCII: a test that goes either way costs more than this. */
-		if (json_scan_bad_utf8(b, text + start) & live)
+		if (json_scan_bad_utf8(b, text, start) & live)
 			break;
 		if (stop)
 			return start + (size_t)__builtin_ctzll(stop);
-		at = start + (json_scan_open_escape(slash) ? 63 : json_scan_whole(b));
-		if (start + 64 == size)
-			return at;
+		begun = json_scan_open_escape(slash);
+		at = start + 64;
+		if (at == size)
+			return begun ? size - 1 : start + json_scan_whole(b);
 	}
-	/* What remains is less than a block, or wrong somewhere. */
-	return json_scan_string_scalar(text, size, at);
+	/* The text is less than a block, or wrong somewhere. */
+	return json_scan_string_scalar(text, size, from);
 }
 
 JSON_SCAN_AVX2 static inline size_t json_scan_close_avx2(const char *text, size_t size, size_t at)
 {
+	uint64_t begun = 0;
+
 	while (at < size && size >= 64) {
 		size_t start = size - at >= 64 ? at : size - 64;
 		uint64_t live = ~UINT64_C(0) << (at - start);
 		struct json_scan_block b = json_scan_load(text + start);
 		uint64_t slash = json_scan_equal(b, '\\') & live;
-		uint64_t stop = json_scan_equal(b, '"') & live & ~json_scan_escaped(slash);
+		uint64_t stop = json_scan_equal(b, '"') & live & ~json_scan_escaped(&slash, begun << (at - start));
 
 		if (stop)
 			return start + (size_t)__builtin_ctzll(stop);
-		if (start + 64 == size)
-			return size;
-		at = start + 64 - json_scan_open_escape(slash);
+		begun = json_scan_open_escape(slash);
+		at = start + 64;
 	}
 	return json_scan_close_scalar(text, size, at);
 }
@@ -403,18 +421,24 @@ static inline bool json_scan_short(const char *text, size_t size, size_t *at)
 	return true;
 }
 
+/* Processors that have BMI2 have the other two sets of bit instructions. */
+static inline bool json_scan_wide(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+}
+
 static inline size_t json_scan_string(const char *text, size_t size, size_t at)
 {
 	if (json_scan_short(text, size, &at))
 		return at;
-	return __builtin_cpu_supports("avx2") ? json_scan_string_avx2(text, size, at) : json_scan_string_scalar(text, size, at);
+	return json_scan_wide() ? json_scan_string_avx2(text, size, at) : json_scan_string_scalar(text, size, at);
 }
 
 static inline size_t json_scan_close(const char *text, size_t size, size_t at)
 {
 	if (json_scan_short(text, size, &at))
 		return at;
-	return __builtin_cpu_supports("avx2") ? json_scan_close_avx2(text, size, at) : json_scan_close_scalar(text, size, at);
+	return json_scan_wide() ? json_scan_close_avx2(text, size, at) : json_scan_close_scalar(text, size, at);
 }
 
 /* 16 bytes at a time, with what all of x86-64 has: most runs are short. */

@@ -38,12 +38,13 @@ static void check_accepted(const char *text, size_t size)
 {
 	size_t start, end, n, cut;
 	char *minified, *part;
-	uint64_t hash;
+	uint64_t hash, scanned;
 
 	start = json_space(text, size, memcmp(text, "\xef\xbb\xbf", size < 3 ? size : 3) == 0 ? 3 : 0);
 	MUST(scalar_json_space(text, size, start) == start);
 	MUST(json_value(text, size, start, &end, NULL) == 0);
 	hash = json_hash(text + start, size - start);
+	MUST(json_value_hash(text, size, start, &end, &scanned, NULL) == 0 && scanned == hash);
 	minified = malloc(size);
 	MUST(minified);
 	n = json_minify(text + start, size - start, minified);

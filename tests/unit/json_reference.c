@@ -1,6 +1,7 @@
 #define JSON_SCAN_SCALAR
 #define json_space scalar_json_space
 #define json_value scalar_json_value
+#define json_value_hash scalar_json_value_hash
 #define json_check scalar_json_check
 #define json_hash scalar_json_hash
 #define json_same scalar_json_same

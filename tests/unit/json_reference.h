@@ -9,6 +9,7 @@
 
 size_t scalar_json_space(const char *text, size_t size, size_t at);
 int scalar_json_value(const char *text, size_t size, size_t at, size_t *ret_end, struct json_error *err);
+int scalar_json_value_hash(const char *text, size_t size, size_t at, size_t *ret_end, uint64_t *ret_hash, struct json_error *err);
 int scalar_json_check(const char *text, size_t size, struct json_error *err);
 uint64_t scalar_json_hash(const char *text, size_t size);
 bool scalar_json_same(const char *a, size_t a_size, const char *b, size_t b_size);

@@ -387,9 +387,9 @@ static struct buf restyle(const char *text, size_t size, size_t indent)
 
 static void restyle_all(const char *name, const char *text, size_t size)
 {
-	size_t start = json_space(text, size, skip_mark(text, size)), n;
+	size_t start = json_space(text, size, skip_mark(text, size)), n, end;
 	char *minified = malloc(size);
-	uint64_t hash;
+	uint64_t hash, scanned;
 
 	cr_assert(minified);
 	text += start;
@@ -398,6 +398,8 @@ static void restyle_all(const char *name, const char *text, size_t size)
 	hash = json_hash(text, size);
 	cr_assert_eq(scalar_json_hash(text, size), hash, "%s", name);
 	cr_assert_eq(json_hash(minified, n), hash, "%s", name);
+	cr_assert_eq(json_value_hash(text, size, 0, &end, &scanned, NULL), 0, "%s", name);
+	cr_assert_eq(scanned, hash, "%s: scanned", name);
 	cr_assert(json_same(text, size, minified, n), "%s", name);
 	cr_assert(json_same(minified, n, text, size), "%s", name);
 	for (size_t indent = 0; indent <= 8; indent++) {
