@@ -31,7 +31,8 @@ static void use_handle(struct fuse_file_info *fi, struct handle *h)
 	fi->fh = (uintptr_t)h;
 	/* The kernel's cache would serve old bytes, and its pages would lag behind other handles' commits. */
 	fi->direct_io = h->kind != HANDLE_SCRATCH;
-	fi->noflush = !handle_writes(h);
+	/* Who has opened a file for writing only has no pages of it in memory. */
+	fi->noflush = !handle_writes(h) || (h->kind == HANDLE_SCRATCH && (h->flags & O_ACCMODE) == O_WRONLY);
 }
 
 /* Freezes what the save of a file that may be renamed to a document can be based on (rule 3). */
