@@ -16,8 +16,8 @@
 #include "mount.h"
 
 #define THREADS 16	/* each keeps a buffer of a megabyte */
-#define TICK_MS 1
-#define LINGER_TICKS 10
+#define TICK_MS 5
+#define LINGER_TICKS 2
 #define CROWD 32
 #define SOON_NS 25000	/* a client's next request comes within this time if it does nothing else meanwhile */
 

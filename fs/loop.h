@@ -3,7 +3,7 @@
  *
  * A save is a dozen requests one after the other, and each wakes the daemon and then the application. So one thread reads a request, handles it and
  * reads the next, and for some microseconds it stays awake for that: to be woken takes longer than most requests. Only when clients are several, or a
- * handler takes a millisecond, do other threads read too. And CPUs are kept from sleeping meanwhile, which takes even longer to end, most of all in a
+ * handler takes milliseconds, do other threads read too. And CPUs are kept from sleeping meanwhile, which takes even longer to end, most of all in a
  * virtual machine.
  */
 #ifndef FS_LOOP_H
