@@ -30,7 +30,7 @@ struct draft {
 	struct list doc, removed;	/* what is in it; what it leaves out of what its writer had */
 };
 
-struct agent {
+struct peer {
 	char process;
 	unsigned thread;
 	bool memory, begun;
@@ -47,7 +47,7 @@ static struct run {
 	struct message messages[MESSAGES];
 	unsigned message_count;
 	struct list there;
-	struct agent agents[AGENTS];
+	struct peer peers[PEERS];
 	struct tally tally;
 	char why[256];
 	FILE *trace;		/* NULL: not wanted */
@@ -132,20 +132,20 @@ static void __attribute__((format(printf, 1, 2))) wrong(const char *format, ...)
 
 /* ---- What a writer does to its list --------------------------------------------------------------------------- */
 
-static unsigned new_message(struct agent *a, unsigned chance)
+static unsigned new_message(struct peer *a, unsigned chance)
 {
 	unsigned id = run.message_count++;
 	struct message *m = &run.messages[id];
 	char text[64];
 
 	*m = (struct message){ .text = run.script->equal_texts && chance % 100 < 35 ? chance / 100 % SHORT : SHORT + id,
-			       .author = (unsigned)(a - run.agents) };
+			       .author = (unsigned)(a - run.peers) };
 	m->hash = json_hash(text, (size_t)message_text(m->text, text, sizeof(text)));
 	a->had[id] = true;
 	return id;
 }
 
-static void append(struct agent *a, unsigned chance)
+static void append(struct peer *a, unsigned chance)
 {
 	unsigned id = new_message(a, chance);
 
@@ -153,7 +153,7 @@ static void append(struct agent *a, unsigned chance)
 	a->doc.id[a->doc.count++] = id;
 }
 
-static void insert(struct agent *a, size_t at, unsigned chance)
+static void insert(struct peer *a, size_t at, unsigned chance)
 {
 	unsigned id = new_message(a, chance);
 
@@ -162,7 +162,7 @@ static void insert(struct agent *a, size_t at, unsigned chance)
 	a->doc.count++;
 }
 
-static void cut(struct agent *a, size_t from, size_t to, struct draft *d)
+static void cut(struct peer *a, size_t from, size_t to, struct draft *d)
 {
 	for (size_t i = from; i < to; i++) {
 		a->dropped[a->doc.id[i]] = true;
@@ -172,7 +172,7 @@ static void cut(struct agent *a, size_t from, size_t to, struct draft *d)
 	a->doc.count -= to - from;
 }
 
-static void change(struct agent *a, const struct action *x, struct draft *d)
+static void change(struct peer *a, const struct action *x, struct draft *d)
 {
 	size_t n = a->doc.count, i = n ? x->b % n : 0;
 
@@ -223,7 +223,7 @@ static void change(struct agent *a, const struct action *x, struct draft *d)
  * In an event loop nothing tells a coroutine that says what another has said from one that goes on from the other's document; that, and what comes
  * of it, is counted. With other texts nothing may go wrong.
  */
-static bool is_guess(const struct agent *a)
+static bool is_guess(const struct peer *a)
 {
 	return run.script->equal_texts && isupper((unsigned char)a->process);
 }
@@ -274,7 +274,7 @@ static bool find_moved(const struct list *before, const struct list *stay, const
 }
 
 /* What came though it was nobody's new message: an old one again. Gets a number of its own. */
-static unsigned came_back(struct agent *a, const struct list *before, struct draft *d, const struct view_item *item)
+static unsigned came_back(struct peer *a, const struct list *before, struct draft *d, const struct view_item *item)
 {
 	unsigned id = run.message_count++, old = id;
 
@@ -303,13 +303,13 @@ static unsigned came_back(struct agent *a, const struct list *before, struct dra
 	return id;
 }
 
-static bool is_loop(const struct agent *a)
+static bool is_loop(const struct peer *a)
 {
 	return isupper((unsigned char)a->process);
 }
 
 /* Of two with the same text it does not matter which one went. */
-static bool swap_equal(struct agent *a, struct draft *d, const struct list *after, unsigned gone)
+static bool swap_equal(struct peer *a, struct draft *d, const struct list *after, unsigned gone)
 {
 	if (!a->had[gone])
 		return false;
@@ -335,7 +335,7 @@ static bool swap_equal(struct agent *a, struct draft *d, const struct list *afte
 }
 
 /* Removed and said again with the same text in one save it is what it was, there or gone. */
-static bool said_again(struct agent *a, struct draft *d, const struct list *after, unsigned fresh)
+static bool said_again(struct peer *a, struct draft *d, const struct list *after, unsigned fresh)
 {
 	if (swap_equal(a, d, after, fresh))
 		return true;
@@ -352,7 +352,7 @@ static bool said_again(struct agent *a, struct draft *d, const struct list *afte
 	return false;
 }
 
-static void check_lost(struct agent *a, struct draft *d, const struct list *before, const struct list *after)
+static void check_lost(struct peer *a, struct draft *d, const struct list *before, const struct list *after)
 {
 	for (size_t i = 0; i < before->count; i++) {
 		unsigned id = before->id[i];
@@ -380,7 +380,7 @@ static void check_lost(struct agent *a, struct draft *d, const struct list *befo
 
 static void check_order(const struct list *after)
 {
-	unsigned last[AGENTS] = { 0 };
+	unsigned last[PEERS] = { 0 };
 
 	for (size_t i = 0; i < after->count; i++) {
 		const struct message *m = &run.messages[after->id[i]];
@@ -407,7 +407,7 @@ static void check_edit(const struct draft *d, const struct list *before, const s
 		wrong("%zu messages stay that were removed", kept);
 }
 
-static void check_save(struct agent *a, struct draft *d, const struct store_save *save)
+static void check_save(struct peer *a, struct draft *d, const struct store_save *save)
 {
 	struct list before = run.there, *after = &run.there, stay = { .count = 0 };
 	struct store_view *v;
@@ -443,7 +443,7 @@ static void check_save(struct agent *a, struct draft *d, const struct store_save
 
 /* ---- Steps ---------------------------------------------------------------------------------------------------- */
 
-static struct who who_of(const struct agent *a, unsigned chance)
+static struct who who_of(const struct peer *a, unsigned chance)
 {
 	return (struct who){ (unsigned char)a->process, a->thread ? a->thread : 1 + chance % 4 };
 }
@@ -456,7 +456,7 @@ static void trace_who(struct who who)
 		trace(" %c:", (char)who.process);
 }
 
-static void read_list(struct agent *a, const struct action *x)
+static void read_list(struct peer *a, const struct action *x)
 {
 	struct who who = who_of(a, x->c);
 	bool there = world_read(run.world, who, NULL);
@@ -471,7 +471,7 @@ static void read_list(struct agent *a, const struct action *x)
 	a->begun = true;
 }
 
-static void open_draft(struct agent *a, const struct action *x)
+static void open_draft(struct peer *a, const struct action *x)
 {
 	struct draft *d = &a->drafts[a->open++];
 	struct who who = who_of(a, x->c);
@@ -482,7 +482,7 @@ static void open_draft(struct agent *a, const struct action *x)
 	d->handle = world_open(run.world, who, WORLD_TRUNCATE);
 	world_write(d->handle, list_text(&d->doc));
 	if (run.trace) {
-		size_t number = (size_t)(d - &run.agents[0].drafts[0]) % 2 + (size_t)(a - run.agents) * 2;
+		size_t number = (size_t)(d - &run.peers[0].drafts[0]) % 2 + (size_t)(a - run.peers) * 2;
 
 		trace_who(who);
 		trace("o%zu %zu=", number, number);
@@ -490,13 +490,13 @@ static void open_draft(struct agent *a, const struct action *x)
 	}
 }
 
-static void close_draft(struct agent *a, const struct action *x)
+static void close_draft(struct peer *a, const struct action *x)
 {
 	size_t i = a->open > 1 ? x->b % 2 : 0;
 	struct draft d = a->drafts[i];
 	struct store_save save;
 
-	trace(" %zu:c", (size_t)(a - run.agents) * 2 + i);
+	trace(" %zu:c", (size_t)(a - run.peers) * 2 + i);
 	world_close(run.world, d.handle, who_of(a, x->c), &save);
 	if (i == 0 && a->open > 1)
 		a->drafts[0] = a->drafts[1];
@@ -506,10 +506,10 @@ static void close_draft(struct agent *a, const struct action *x)
 		a->begun = false;
 }
 
-static bool others_busy(const struct agent *a)
+static bool others_busy(const struct peer *a)
 {
-	for (size_t i = 0; i < run.script->agents; i++) {
-		if (&run.agents[i] != a && (run.agents[i].begun || run.agents[i].open))
+	for (size_t i = 0; i < run.script->peers; i++) {
+		if (&run.peers[i] != a && (run.peers[i].begun || run.peers[i].open))
 			return true;
 	}
 	return false;
@@ -517,7 +517,7 @@ static bool others_busy(const struct agent *a)
 
 static void take(const struct action *x)
 {
-	struct agent *a = &run.agents[x->agent % run.script->agents];
+	struct peer *a = &run.peers[x->peer % run.script->peers];
 	unsigned kind = run.script->kind;
 	bool stray = (kind == LOOP_STRAY || kind == LOOP_TURN_STRAY || kind == MIXED) && is_loop(a) && !a->memory && x->what % 100 < 15;
 
@@ -541,9 +541,9 @@ static void take(const struct action *x)
 
 static void begin_agents(const struct script *s)
 {
-	memset(run.agents, 0, sizeof(run.agents));
-	for (unsigned i = 0; i < s->agents; i++) {
-		struct agent *a = &run.agents[i];
+	memset(run.peers, 0, sizeof(run.peers));
+	for (unsigned i = 0; i < s->peers; i++) {
+		struct peer *a = &run.peers[i];
 
 		a->process = s->actors[i].process;
 		a->thread = s->actors[i].thread;
@@ -569,11 +569,11 @@ bool crowd_play(const struct script *s, FILE *trace_to)
 	begin_agents(s);
 	for (size_t i = 0; i < s->count && !*run.why; i++)
 		take(&s->actions[i]);
-	for (size_t i = 0; i < s->agents; i++) {
-		while (run.agents[i].open && !*run.why)
-			close_draft(&run.agents[i], &(struct action){ .what = 0 });
-		while (run.agents[i].open)
-			world_close(run.world, run.agents[i].drafts[--run.agents[i].open].handle, who_of(&run.agents[i], 0), &(struct store_save){ 0 });
+	for (size_t i = 0; i < s->peers; i++) {
+		while (run.peers[i].open && !*run.why)
+			close_draft(&run.peers[i], &(struct action){ .what = 0 });
+		while (run.peers[i].open)
+			world_close(run.world, run.peers[i].drafts[--run.peers[i].open].handle, who_of(&run.peers[i], 0), &(struct store_save){ 0 });
 	}
 	return !*run.why;
 }

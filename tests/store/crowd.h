@@ -17,7 +17,7 @@
 #include "support.h"
 
 #define ACTIONS 150		/* of one document */
-#define AGENTS 6
+#define PEERS 6
 
 enum { ONE_PROCESS, PROCESSES, THREADS, LOOP_IN_TURN, LOOP_TURN_STRAY, LOOP, LOOP_STRAY, MEMORY, MIXED, KINDS };
 
@@ -34,7 +34,7 @@ struct tally {
 };
 
 struct action {
-	unsigned agent, what, a, b, c;
+	unsigned peer, what, a, b, c;
 };
 
 struct actor {
@@ -45,8 +45,8 @@ struct actor {
 
 /* What is done to one document: all random decisions, so that it can be done again. */
 struct script {
-	unsigned kind, agents;
-	struct actor actors[AGENTS];
+	unsigned kind, peers;
+	struct actor actors[PEERS];
 	bool equal_texts, edits;
 	struct action actions[ACTIONS];
 	size_t count;

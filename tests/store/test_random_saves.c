@@ -47,13 +47,13 @@ static struct actor actor_of(unsigned kind, unsigned i)
 
 static void make_script(struct script *s, unsigned kind)
 {
-	*s = (struct script){ .kind = kind, .agents = kind == ONE_PROCESS ? 1 : kind == MIXED ? AGENTS : 2 + (unsigned)random_below(AGENTS - 1),
+	*s = (struct script){ .kind = kind, .peers = kind == ONE_PROCESS ? 1 : kind == MIXED ? PEERS : 2 + (unsigned)random_below(PEERS - 1),
 			      .equal_texts = random_chance(40), .count = 20 + random_below(ACTIONS - 20) };
 	s->edits = (!s->equal_texts || kinds[kind].identity) && random_chance(80);
-	for (unsigned i = 0; i < s->agents; i++)
+	for (unsigned i = 0; i < s->peers; i++)
 		s->actors[i] = actor_of(kind, i);
 	for (size_t i = 0; i < s->count; i++)
-		s->actions[i] = (struct action){ (unsigned)random_below(AGENTS * 10), (unsigned)random_below(100), (unsigned)random_below(10000),
+		s->actions[i] = (struct action){ (unsigned)random_below(PEERS * 10), (unsigned)random_below(100), (unsigned)random_below(10000),
 						 (unsigned)random_below(10000), (unsigned)random_below(10000) };
 }
 
