@@ -278,10 +278,11 @@ JSON_SCAN_AVX2 static inline uint64_t json_scan_bad_utf8(struct json_scan_block 
 {
 	const __m256i zero = _mm256_setzero_si256();
 	struct json_scan_block bad;
-	char first[35] = { 0 };
 	const char *p = text + at;
+	char first[35];
 
 	if (at < 3) {
+		memset(first, 0, 3);
 		memcpy(first + 3, p, 32);
 		p = first + 3;
 	}
