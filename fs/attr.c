@@ -131,7 +131,7 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 	else if (!own.unread && own.draft != HANDLE_NONE)
 		ret->size = own.draft;
 	else if (ret->kind == STORE_DOCUMENT)
-		shown_tell(m->shown, who, ino, ret->version, ret->size);
+		shown_tell(m->shown, who, ino, ret->version ? ret->version : SHOWN_EMPTY, ret->size);
 	ret->size += own.pending;
 	return err;
 }

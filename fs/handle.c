@@ -104,7 +104,7 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 		now = store_view_ref(h->view);
 	else
 		err = store_view_open(m->store, h->ino, 0, &now);
-	if (truncate) {
+	if (truncate || h->empty) {
 		draft_begin(&h->draft, now);
 	} else if (now) {
 		draft_begin_whole(&h->draft, now);

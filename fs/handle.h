@@ -50,6 +50,7 @@ struct handle {
 	bool saving;			/* the draft is with the store: it must not change */
 	struct store_view *view;	/* what is being read */
 	bool raw;			/* it is no document yet: bytes are read as they are */
+	bool empty;			/* what is being read was empty when its size was told: nothing is read */
 	bool ended;			/* it was read from the beginning to the end */
 	bool told_end;			/* the reader was told so, by zero bytes */
 	uint64_t sequel;		/* how far it was read from the beginning on, piece after piece */

@@ -32,7 +32,7 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	uint64_t version, parent;
 	int err;
 
-	if (h->view || h->raw)
+	if (h->view || h->raw || h->empty)
 		return 0;
 	err = newest(m, h->ino, &v);
 	h->raw = err == -EINVAL || err == -ENOENT;
@@ -41,9 +41,10 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	if (v) {
 		version = shown_version(m->shown, who, h->ino, size, h->opened);
 		if (version && version != store_view_version(v) && !shown_locked(who)) {
-			struct store_view *told;
+			struct store_view *told = NULL;
 
-			if (!store_view_open(m->store, h->ino, version, &told)) {
+			h->empty = version == SHOWN_EMPTY;
+			if (h->empty || !store_view_open(m->store, h->ino, version, &told)) {
 				store_view_unref(v);
 				v = told;
 			}
@@ -174,16 +175,22 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, 
 	if (follow || begins_anew(m, h, &who, offset, mapped)) {
 		store_view_unref(h->view);
 		h->view = NULL;
-		h->raw = h->told_end = false;
+		h->raw = h->empty = h->told_end = false;
 		h->opened = shown_now(m->shown);
 	}
-	for (int i = 0; !(err = read_begin(m, h, &who, size)) && !h->view; i++) {
+	for (int i = 0; !(err = read_begin(m, h, &who, size)) && !h->view && !h->empty; i++) {
 		if (reply_copy(req, h, size, offset, false, i == 0 && offset == 0))
 			return;
 	}
 	if (err) {
 		handle_unlock(h);
 		fuse_reply_err(req, -err);
+		return;
+	}
+	if (h->empty) {
+		h->ended = true;
+		handle_unlock(h);
+		fuse_reply_buf(req, NULL, 0);
 		return;
 	}
 	v = store_view_ref(h->view);

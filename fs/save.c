@@ -190,7 +190,7 @@ void save_done(struct mount *m, struct handle *h, const struct place *place, con
 	store_view_unref(h->view);
 	h->view = NULL;
 	atomic_store(&h->view_size, HANDLE_NONE);
-	h->raw = false;
+	h->raw = h->empty = false;
 	h->opened = shown_now(m->shown);
 	h->own = save->version;
 	save_note(m, h->set, place->parent, place->name, save);

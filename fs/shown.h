@@ -10,6 +10,8 @@
 
 struct shown;
 
+#define SHOWN_EMPTY UINT64_MAX	/* in place of a version: a new document, of which nothing was committed yet */
+
 int shown_new(struct shown **ret);
 void shown_free(struct shown *s);	/* NULL is fine */
 

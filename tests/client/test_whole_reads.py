@@ -3,6 +3,8 @@
 P3: readers of every kind beside a writer that replaces the whole document, by longer and by shorter ones: none sees a mixed one, none goes
 back to an older version, and what fstat says is what is read.
 """
+import errno
+import fcntl
 import json
 import mmap
 import os
@@ -14,7 +16,7 @@ import time
 from history_service import HistoryService
 from session import contents, messages, start
 from tally import read_whole
-from harness import CONTROL, QUICK, SEED, Child, Skip, case, cases, command, equal, forked, in_threads, main, read, require, together, write
+from harness import CONTROL, QUICK, SEED, Child, Skip, case, cases, command, equal, fails, forked, in_threads, main, read, require, together, write
 
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "reads.js")
 SCALE = 10 if QUICK else 1
@@ -204,6 +206,37 @@ def stat_before_open(t):
 			equal(os.read(fd, size), wanted, "one read")
 			os.close(fd)
 	forked(client)
+
+
+@case("who was told that a new file is empty reads nothing, though its first save comes between, and the next time all of it; who has locked it reads all at once")
+def empty_then_saved(t):
+	data = versioned(2, "small")
+	for locks in (False, True):
+		path, go, made = t.path(f"{locks}.json"), os.pipe(), os.pipe()
+
+		def maker():
+			fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+			os.write(made[1], b"x")
+			os.read(go[0], 1)
+			os.write(fd, data)
+			os.close(fd)
+		child = Child(maker)
+		os.read(made[0], 1)
+		fails(errno.EEXIST, os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+		reader, writer = os.open(path, os.O_RDONLY), os.open(path, os.O_RDWR)
+		equal([os.fstat(fd).st_size for fd in (reader, writer)], [0, 0], "sizes")
+		os.write(go[1], b"x")
+		child.result()
+		if locks:
+			fcntl.flock(reader, fcntl.LOCK_EX)
+		equal(os.read(reader, 4096), data if locks else b"", "the first read")
+		equal(os.pread(reader, 4096, 0), data, "the next")
+		if not locks:
+			equal(os.read(writer, 4096), b"", "the first read of who writes")
+			os.pwrite(writer, b'[{"text": "mine"}]', 0)
+		for fd in (reader, writer, *go, *made):
+			os.close(fd)
+		equal(json.loads(read(path)), json.loads(data) + [{"text": "mine"}] * (not locks), "what is kept")
 
 
 @case("pieces read from the end to the beginning are of one version")
