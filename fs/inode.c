@@ -14,6 +14,7 @@ struct inodes {
 	pthread_mutex_t lock;
 	struct inode *buckets[BUCKETS];	/* lock */
 	unsigned embryos;		/* lock */
+	uint64_t hatched;		/* lock */
 };
 
 int inodes_new(struct inodes **ret)
@@ -60,7 +61,7 @@ static struct inode *add(struct inodes *t, uint64_t ino, uint64_t parent, const 
 		return NULL;
 	i->ino = ino;
 	i->parent = parent;
-	strncpy(i->name, name, STORE_NAME_MAX);
+	strcpy(i->name, name);
 	*at = i;
 	return i;
 }
@@ -96,37 +97,71 @@ static struct inode *embryo(struct inodes *t, uint64_t parent, const char *name)
 	return NULL;
 }
 
-int inodes_open_embryo(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, uint32_t mode, uint32_t uid, uint32_t gid,
-		       pid_t creator, struct inode **ret, bool *ret_new)
+static void embryo_attr(const struct inode *i, struct store_attr *ret)
 {
-	struct inode *i;
-	bool fresh = false;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	*ret = (struct store_attr){ .ino = i->ino, .parent = i->parent, .kind = STORE_DOCUMENT, .mode = S_IFREG | i->mode,
+				    .uid = i->uid, .gid = i->gid, .atime = now, .mtime = now, .ctime = now };
+	strcpy(ret->name, i->name);
+}
+
+uint64_t inodes_hatched(struct inodes *t)
+{
+	uint64_t count;
 
 	pthread_mutex_lock(&t->lock);
-	i = embryo(t, parent, name);
-	if (!i) {
-		/* The number may be that of an unlinked document that is still open: then it comes back. */
-		i = *find(t, ino);
-		if (!i)
-			i = add(t, ino, parent, name);
-		if (i) {
-			i->embryo = fresh = true;
-			i->unlinked = false;
-			i->creator = creator;
-			i->mode = mode;
-			i->uid = uid;
-			i->gid = gid;
-			t->embryos++;
-		}
-	}
-	if (i)
-		i->opens++;
+	count = t->hatched;
 	pthread_mutex_unlock(&t->lock);
+	return count;
+}
+
+/* Needs the lock. The number may be that of an unlinked document that is still open: then it comes back. */
+static struct inode *make_embryo(struct inodes *t, const struct store_attr *a, pid_t creator)
+{
+	struct inode *i = *find(t, a->ino);
+
 	if (!i)
-		return -ENOMEM;
-	*ret = i;
-	*ret_new = fresh;
-	return 0;
+		i = add(t, a->ino, a->parent, a->name);
+	if (!i)
+		return NULL;
+	i->embryo = true;
+	i->unlinked = false;
+	i->creator = creator;
+	i->mode = a->mode & 07777;
+	i->uid = a->uid;
+	i->gid = a->gid;
+	t->embryos++;
+	return i;
+}
+
+int inodes_open_embryo(struct inodes *t, struct store_attr *a, pid_t creator, bool exclusive, uint64_t hatched, struct inode **ret, bool *ret_new)
+{
+	struct inode *i;
+	bool there;
+	int err = 0;
+
+	pthread_mutex_lock(&t->lock);
+	i = embryo(t, a->parent, a->name);
+	there = i != NULL;
+	if (there && exclusive) {
+		i->creator = 0;
+		err = -EEXIST;
+	} else if (!there && hatched != t->hatched) {
+		err = -ESTALE;
+	} else {
+		i = there ? i : make_embryo(t, a, creator);
+		err = i ? 0 : -ENOMEM;
+	}
+	if (!err) {
+		i->opens++;
+		embryo_attr(i, a);
+		*ret = i;
+		*ret_new = !there;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return err;
 }
 
 bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked)
@@ -145,16 +180,6 @@ bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked)
 	return last;
 }
 
-static void embryo_attr(const struct inode *i, struct store_attr *ret)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	*ret = (struct store_attr){ .ino = i->ino, .parent = i->parent, .kind = STORE_DOCUMENT, .mode = S_IFREG | i->mode,
-				    .uid = i->uid, .gid = i->gid, .atime = now, .mtime = now, .ctime = now };
-	strcpy(ret->name, i->name);
-}
-
 bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret)
 {
 	struct inode *i;
@@ -167,17 +192,6 @@ bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid
 		embryo_attr(i, ret);
 	pthread_mutex_unlock(&t->lock);
 	return found;
-}
-
-void inodes_expose(struct inodes *t, uint64_t ino)
-{
-	struct inode *i;
-
-	pthread_mutex_lock(&t->lock);
-	i = *find(t, ino);
-	if (i)
-		i->creator = 0;
-	pthread_mutex_unlock(&t->lock);
 }
 
 bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret)
@@ -218,6 +232,7 @@ void inodes_hatch(struct inodes *t, struct inode *i, uint64_t stored)
 	if (stored && stored != i->ino)
 		i->stored = stored;
 	t->embryos -= i->embryo;
+	t->hatched += i->embryo;
 	i->embryo = false;
 	i->unlinked = false;
 	pthread_mutex_unlock(&t->lock);

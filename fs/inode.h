@@ -54,18 +54,19 @@ void inodes_free(struct inodes *t);	/* NULL is fine */
 /* Opens: the caller holds the inode until inodes_close. -ENOMEM. */
 int inodes_open(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, struct inode **ret);
 
+/* Counts the embryos that were committed. */
+uint64_t inodes_hatched(struct inodes *t);
 /*
- * A new document's file, with number `ino` unless there is an embryo of that name already, which is then opened; *ret_new tells.
+ * A new document's file, of the number, parent, name, mode and owner in *a, unless there is an embryo of that name already, which is then opened;
+ * *ret_new tells, and *a is what was opened. -EEXIST: `exclusive`, and there is one; from now on everybody sees it, as an empty file.
+ * -ESTALE: some embryo was committed since `hatched`, so there may be a document of that name.
  */
-int inodes_open_embryo(struct inodes *t, uint64_t ino, uint64_t parent, const char *name, uint32_t mode, uint32_t uid, uint32_t gid,
-		       pid_t creator, struct inode **ret, bool *ret_new);
+int inodes_open_embryo(struct inodes *t, struct store_attr *a, pid_t creator, bool exclusive, uint64_t hatched, struct inode **ret, bool *ret_new);
 /* True when this was the last holder; `keep` then tells that the file was unlinked meanwhile. */
 bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked);
 
 /* The embryo of that name if `creator` sees it (0: whoever), with its attributes. False: none. */
 bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret);
-/* O_EXCL has told of the embryo: from now on everybody sees it, as an empty file. */
-void inodes_expose(struct inodes *t, uint64_t ino);
 bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret);
 /* Sets mode or owner of an embryo (STORE_SET_*). False: it is none. */
 bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask);

@@ -44,14 +44,32 @@ static int freeze(struct mount *m, const struct process *who, const struct store
 	return err ? err : temps_add(m, who, a, set, flags, ret_id);
 }
 
+/* Whether the file had lost its name, and perhaps was forgotten, before it was known to be open. */
+static bool is_gone(struct mount *m, const struct store_attr *a)
+{
+	struct store_attr b;
+	uint64_t parent;
+	int err = store_getattr(m->store, a->ino, &b);
+
+	if (err == -ENOENT)
+		return !inodes_get_embryo(m->inodes, a->ino, &b);
+	return !err && !b.parent && a->parent && !temps_place(m->temps, &b, &parent);
+}
+
+/* -ESTALE: it is to be made anew, and has lost its name meanwhile. */
 static int open_document(struct mount *m, struct handle *h, const struct process *who, const struct store_attr *a, bool fresh, unsigned flags)
 {
+	bool anew = !fresh && (h->flags & O_TRUNC);
+	unsigned known = anew ? temps_fresh(m->temps, a) : 0;
 	uint64_t id = 0;
 	int err = tickets_freeze(m->tickets, who, &h->set);
 
 	/* A new document may turn out to be a temp file too. */
-	if (!fresh && (h->flags & O_TRUNC))
-		flags = temps_fresh(m->temps, a);
+	if (known)
+		flags = known;
+	/* Of a temp file that was renamed nothing is known any more. */
+	if (!err && anew && !flags && is_gone(m, a))
+		err = -ESTALE;
 	if (!err && flags && !(flags & TEMP_READ))
 		err = freeze(m, who, a, flags, &id);
 	atomic_store(&h->temp, id);
@@ -125,14 +143,18 @@ static int open_status(struct mount *m, const struct process *who, int flags, st
 	return 0;
 }
 
-/* A new document stays unseen by others until it is committed (P3). */
+/*
+ * A new document stays unseen by others until it is committed (P3). -ESTALE: since `hatched` another may have been
+ * committed under the name.
+ */
 static int create_document(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
-			   struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
+			   struct fuse_file_info *fi, uint64_t hatched, struct store_attr *a, bool *ret_fresh, struct handle **ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct store_attr new = { .parent = parent, .mode = mode, .uid = ctx->uid, .gid = ctx->gid };
 	struct store_attr dir;
 	struct inode *inode;
-	uint64_t ino, version;
+	uint64_t version;
 	unsigned temp = TEMP_FRESH | TEMP_LOG;
 	bool renamed, known = false;
 	int err = store_getattr(m->store, parent, &dir);
@@ -143,20 +165,17 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 		err = -ENAMETOOLONG;
 	if (err)
 		return err;
-	if ((fi->flags & O_EXCL) && inodes_find_embryo(m->inodes, parent, name, 0, a)) {
-		inodes_expose(m->inodes, a->ino);
-		return -EEXIST;
-	}
 	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
-	if (store_former(m->store, parent, name, &ino, &version) || store_getattr(m->store, ino, a) || a->parent) {
-		err = store_new_ino(m->store, &ino);
+	if (store_former(m->store, parent, name, &new.ino, &version) || store_getattr(m->store, new.ino, a) || a->parent) {
+		err = store_new_ino(m->store, &new.ino);
 		temp = TEMP_FRESH;
 	}
+	strcpy(new.name, name);
 	if (!err)
-		err = inodes_open_embryo(m->inodes, ino, parent, name, mode & 07777, ctx->uid, ctx->gid, ctx->pid ? ctx->pid : INODE_UNKNOWN, &inode, ret_fresh);
+		err = inodes_open_embryo(m->inodes, &new, ctx->pid ? ctx->pid : INODE_UNKNOWN, fi->flags & O_EXCL, hatched, &inode, ret_fresh);
 	if (err)
 		return err;
-	inodes_get_embryo(m->inodes, inode->ino, a);
+	*a = new;
 	/*
 	 * Its look-up did not count. What it had read and renamed away it makes anew from that (rule 13); else what others make
 	 * meanwhile it did not know.
@@ -194,16 +213,41 @@ static int claim(struct mount *m, const struct process *who, const struct store_
 	return anew ? temps_claim(m, who, a) : 0;
 }
 
-/* Whether the file had lost its name, and perhaps was forgotten, before it was known to be open. */
-static bool is_gone(struct mount *m, const struct store_attr *a)
+static int open_or_create(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+			  struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
 {
-	struct store_attr b;
-	uint64_t parent;
-	int err = store_getattr(m->store, a->ino, &b);
+	uint64_t hatched = inodes_hatched(m->inodes);
+	int err = store_lookup(m->store, parent, name, a);
 
-	if (err == -ENOENT)
-		return !inodes_get_embryo(m->inodes, a->ino, &b);
-	return !err && !b.parent && a->parent && !temps_place(m->temps, &b, &parent);
+	*ret_fresh = false;
+	if (!err && (fi->flags & O_EXCL))
+		return -EEXIST;
+	if (err == -ENOENT && store_is_document_name(name))
+		return create_document(m, req, who, parent, name, mode, fi, hatched, a, ret_fresh, ret);
+	if (err == -ENOENT) {
+		err = create_plain(m, req, who, parent, name, mode, a);
+		*ret_fresh = !err;
+		if (err == -EEXIST && !(fi->flags & O_EXCL))
+			err = store_lookup(m->store, parent, name, a);
+	}
+	if (!err && !*ret_fresh)
+		err = claim(m, who, a, fi->flags);
+	/* Made between the look-up and this. */
+	if (err == -ESTALE && temps_find(m, who, parent, name, a))
+		err = 0;
+	return err ? err : open_file(m, who, a, fi->flags, *ret_fresh, 0, NULL, ret);
+}
+
+static int open_by_name(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+			struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
+{
+	int err;
+
+	/* What the name stands for has changed meanwhile. Of a plain file the kernel is told so. */
+	do
+		err = open_or_create(m, req, who, parent, name, mode, fi, a, ret_fresh, ret);
+	while (err == -ESTALE && store_is_document_name(name));
+	return err;
 }
 
 static int open_linked(struct mount *m, fuse_req_t req, const struct process *who, fuse_ino_t ino, struct store_attr *a,
@@ -223,7 +267,7 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 			former = *a;
 		if (known ? a->kind == STORE_DOCUMENT : temps_former(m->temps, ino, &former)) {
 			if (former.kind == STORE_DOCUMENT)
-				return create_document(m, req, who, former.parent, former.name, former.mode, fi, a, &fresh, ret);
+				return open_by_name(m, req, who, former.parent, former.name, former.mode, fi, a, &fresh, ret);
 			err = temps_make(m, who, &former, true, &ino);
 			return err ? err : -ESTALE;
 		}
@@ -247,14 +291,19 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	struct handle *h = NULL;
-	struct store_attr a;
+	struct store_attr a = { .ino = 0 };
 	int err;
 
 	if (ino == CONTROL_STATUS) {
 		err = open_status(m, &who, fi->flags, &h);
 	} else {
 		handle_settle(m, ino, 0, NULL);
-		err = open_linked(m, req, &who, ino, &a, fi, &h);
+		do
+			err = open_linked(m, req, &who, ino, &a, fi, &h);
+		while (err == -ESTALE && a.kind == STORE_DOCUMENT);
+		/* The kernel looks again for what the name stands for now. */
+		if (err == -ENOENT)
+			err = -ESTALE;
 	}
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -280,26 +329,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		fuse_reply_err(req, EACCES);
 		return;
 	}
-	err = store_lookup(m->store, parent, name, &a);
-	if (!err && (fi->flags & O_EXCL))
-		err = -EEXIST;
-	if (err == -ENOENT && store_is_document_name(name)) {
-		err = create_document(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
-	} else {
-		if (err == -ENOENT) {
-			err = create_plain(m, req, &who, parent, name, mode, &a);
-			fresh = !err;
-			if (err == -EEXIST && !(fi->flags & O_EXCL))
-				err = store_lookup(m->store, parent, name, &a);
-		}
-		if (!err && !fresh)
-			err = claim(m, &who, &a, fi->flags);
-		/* Made between the look-up and this. */
-		if (err == -ESTALE && temps_find(m, &who, parent, name, &a))
-			err = 0;
-		if (!err)
-			err = open_file(m, &who, &a, fi->flags, fresh, 0, NULL, &h);
-	}
+	err = open_by_name(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;

@@ -170,7 +170,8 @@ static bool is_temp(struct mount *m, const struct source *from, bool exists, con
 	if (temp->flags & TEMP_READ)
 		return false;
 	/* Another may be opening it just now. */
-	if (from->attr.version <= 1 && (temp->name[0] == '.' || strcasestr(temp->name, "tmp") || strcasestr(temp->name, "temp")))
+	if ((from->attr.version <= 1 || (temp->flags & TEMP_SHARED)) &&
+	    (temp->name[0] == '.' || strcasestr(temp->name, "tmp") || strcasestr(temp->name, "temp")))
 		return true;
 	inodes_visit(m->inodes, from->attr.ino, visit_writer, &others);
 	return others.found || temps_shared(m->temps, temp);

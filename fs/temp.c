@@ -25,6 +25,10 @@ int temps_add(struct mount *m, const struct process *who, const struct store_att
 		*ret_id = e->id;
 	for (old = *temp_bucket(t, e->name); old; old = next) {
 		next = old->chain;
+		if (old->parent == e->parent && strcmp(old->name, e->name) == 0 && !temp_same_process(&old->who, who)) {
+			old->flags |= TEMP_SHARED;
+			e->flags |= TEMP_SHARED;
+		}
 		/* A plain file is as its last writer leaves it; of a document each task's own is remembered. */
 		if (e->document ? events || !temp_is_own(old, who, e->parent, e->name) || old->who.tid != who->tid : old->ino != e->ino)
 			continue;

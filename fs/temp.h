@@ -25,8 +25,9 @@ struct temps;
 
 #define TEMP_FRESH 1u	/* a document: made by that open */
 #define TEMP_LOG 2u	/* a document that had the name before comes back: its log is to stay */
-#define TEMP_READ 8u	/* a document that somebody has read */
 #define TEMP_APPEND 4u	/* not written anew: its bytes are others' too */
+#define TEMP_READ 8u	/* a document that somebody has read */
+#define TEMP_SHARED 16u	/* several processes have written files of that name at a time */
 
 #define TEMPS_OWN 64	/* files of one process under one name */
 

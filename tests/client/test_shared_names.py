@@ -4,10 +4,12 @@ import errno
 import fcntl
 import json
 import os
+import random
 import select
+import time
 
 from tally import read_whole
-from harness import CONTROL, HISTORYCTL, Child, case, cases, command, equal, fails, forked, main, read, require, write
+from harness import CONTROL, HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, fails, forked, main, read, require, together, write
 
 
 class Steps:
@@ -381,6 +383,23 @@ def by_descriptor(t):
 	path, temp = t.path("s.json"), t.path("s.json.tmp")
 	command("sh", "-c", "exec 3> $0; echo '[1]' >&3; echo '[2]' | tee /proc/self/fd/3 > /dev/null; mv $0 $1", temp, path)
 	equal((read(path), os.listdir(t.dir)), (b"[2]\n", ["s.json"]), "what was written anew")
+
+
+@cases("rule 14: {} for several sessions, four processes that write and rename it as fast as they can: none fails", [(temp, temp) for temp in TEMPS])
+def names_in_motion(t, name, temp):
+	paths = {w: t.path(w + ".json") for w in "abcd"}
+
+	def loop(w):
+		rng = random.Random(SEED + ord(w))
+		for n in range(100 if QUICK else 400):
+			write(t.path(temp), document(f"{w} {n}"))
+			os.rename(t.path(temp), paths[w])
+			time.sleep(rng.random() * 0.001)
+	together([lambda w=w: loop(w) for w in paths])
+	for w, path in paths.items():
+		equal(contents(path)[-1][0], w, f"the last message of {path}")
+		equal([text for text in contents(path) if text[0] != w], [], f"others' messages in {path}")
+	equal(sorted(os.listdir(t.dir)), sorted(os.path.basename(p) for p in paths.values()), "names that are left")
 
 
 @case("rule 14: files that wait are bounded in number")
