@@ -194,17 +194,21 @@ static bool try_fault(const struct entry_point *p, size_t fault, unsigned at, un
 
 Test(errors, every_call_of_every_entry_point)
 {
-	for (unsigned delay = 0; delay <= 5; delay += 5) {
+	for (unsigned way = 0; way < 4; way++) {
+		bool direct = way & 1;	/* past the page cache the journal needs one call instead of two */
+
+		fault_direct(direct);
 		for (size_t p = 0; p < sizeof(entry_points) / sizeof(entry_points[0]); p++) {
 			for (size_t f = 0; f < sizeof(faults) / sizeof(faults[0]); f++) {
 				unsigned at = 1;
 
-				while (try_fault(&entry_points[p], f, at, delay))
+				while (try_fault(&entry_points[p], f, at, way & 2 ? 5 : 0))
 					at++;
-				cr_assert_gt(at, 1, "%s: no calls", entry_points[p].name);
+				cr_assert_gt(at, direct ? 1 : 2, "%s: only %u calls", entry_points[p].name, at - 1);
 			}
 		}
 	}
+	fault_direct(true);
 }
 
 /* While the disk is broken every save says so, and reads are served; then all is as before. */
