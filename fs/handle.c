@@ -176,7 +176,6 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 			inodes_visit(m->inodes, ino, visit_unsettled, &latest);
 		if (!latest || (latest != UINT64_MAX && now_ns() - latest > SETTLE_NS))
 			return;
-		loop_waits(m->loop);
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}
 }

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,9 +15,9 @@
 #include "mount.h"
 
 #define THREADS 16	/* each keeps a buffer of a megabyte */
-#define TICK_MS 5
-#define LINGER_TICKS 2
-#define CROWD 32
+#define TICK_MS 5	/* how often who watches looks: a handler that has it wait takes long */
+#define LINGER_TICKS 2	/* for so many without a request CPUs stay awake */
+#define CROWD 32	/* a conversation with one client is about twelve requests a save */
 #define SOON_NS 25000	/* a client's next request comes within this time if it does nothing else meanwhile */
 
 struct worker {
@@ -104,14 +103,6 @@ static void call(struct loop *l)
 		pthread_cond_signal(&l->vacant);
 	else if (l->count < THREADS && !l->stop)
 		start_worker(l);
-}
-
-void loop_waits(struct loop *l)
-{
-	pthread_mutex_lock(&l->lock);
-	if (!l->reading)
-		call(l);
-	pthread_mutex_unlock(&l->lock);
 }
 
 /* Needs the lock. */

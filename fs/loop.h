@@ -28,7 +28,4 @@ void loop_free(struct loop *l);
  */
 int loop_run(struct loop *l, struct fuse_session *session);
 
-/* The calling handler waits for another request: some thread must read it. Any thread. */
-void loop_waits(struct loop *l);
-
 #endif

@@ -222,7 +222,7 @@ static void cost_save(const char *path, struct document *d, clockid_t clock, str
 	t[0] = now();
 	fd = open_new(path);
 	t[1] = now();
-	/* The clock of a process counts what its threads have used up when they last slept. */
+	/* What a thread uses is added to its process's clock when it goes to sleep: the daemon's has to. */
 	nanosleep(&rest, NULL);
 	c[1] = cpu_of(clock);
 	t[2] = now();
