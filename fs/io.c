@@ -227,12 +227,10 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 	if (err == -ENOENT) {
 		err = create_plain(m, req, who, parent, name, mode, a);
 		*ret_fresh = !err;
-		if (err == -EEXIST && !(fi->flags & O_EXCL))
-			err = store_lookup(m->store, parent, name, a);
 	}
 	if (!err && !*ret_fresh)
 		err = claim(m, who, a, fi->flags);
-	/* Made between the look-up and this. */
+	/* The caller's own, made by that. */
 	if (err == -ESTALE && temps_find(m, who, parent, name, a))
 		err = 0;
 	return err ? err : open_file(m, who, a, fi->flags, *ret_fresh, 0, NULL, ret);
@@ -246,7 +244,7 @@ static int open_by_name(struct mount *m, fuse_req_t req, const struct process *w
 	/* What the name stands for has changed meanwhile. Of a plain file the kernel is told so. */
 	do
 		err = open_or_create(m, req, who, parent, name, mode, fi, a, ret_fresh, ret);
-	while (err == -ESTALE && store_is_document_name(name));
+	while ((err == -ESTALE && store_is_document_name(name)) || (err == -EEXIST && !(fi->flags & O_EXCL)));
 	return err;
 }
 

@@ -1,5 +1,6 @@
 /* historyfs: mounts a store. Arguments, the daemon, the mount point; what happens to files is in ops.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdarg.h>
@@ -305,6 +306,14 @@ static int mount_prepare(struct mount *m)
 	return err;
 }
 
+/* Minor number of the mount's device, 0 if it is not told. It must not ask ourselves. */
+static unsigned device_of(const char *mountpoint)
+{
+	struct statx s;
+
+	return statx(AT_FDCWD, mountpoint, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &s) ? 0 : s.stx_dev_minor;
+}
+
 static int serve(struct mount *m, struct fuse_args *args)
 {
 	struct fuse_session *session;
@@ -323,6 +332,7 @@ static int serve(struct mount *m, struct fuse_args *args)
 		complain("%s: can't mount%s", m->options.mountpoint, mountpoint_hint());
 		goto handlers;
 	}
+	m->device = device_of(m->options.mountpoint);
 	err = loop_run(m->loop, session);
 	if (err)
 		log_line(LOG_ERR, "the connection to the kernel failed: %s", strerror(-err));

@@ -39,6 +39,7 @@ struct mount {
 	struct timespec started;
 	uid_t owner;
 	gid_t owner_group;
+	unsigned device;	/* minor number of the mount's; 0: unknown */
 	atomic_ullong rejected;
 	atomic_uint unsettled;	/* handles that wait for their release */
 	atomic_ullong listed;	/* when a name was last listed that the kernel believes for a moment, nanoseconds; 0: never */

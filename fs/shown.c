@@ -158,14 +158,14 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 
 struct lock {
 	long pid;	/* below 1: that is not told */
-	unsigned major;	/* of the filesystem's device; 0: it has no disk */
+	unsigned major, minor;	/* of the filesystem's device; major 0: it has no disk */
 	unsigned long long ino;
 };
 
 /* A line of /proc/locks, or of a descriptor's information. False: it only waits for its lock. */
 static bool parse_lock(const char *line, struct lock *ret)
 {
-	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld %x:%*x:%llu", &ret->pid, &ret->major, &ret->ino) == 3;
+	return !strstr(line, "->") && sscanf(line, "%*s %*s %*s %*s %ld %x:%x:%llu", &ret->pid, &ret->major, &ret->minor, &ret->ino) == 4;
 }
 
 /* Whether one of the process's descriptors holds a lock. True when that is not told. */
@@ -215,7 +215,7 @@ bool shown_locked(const struct process *who)
 	return locked || (untold && holds(who->tgid));
 }
 
-bool shown_held(uint64_t ino)
+bool shown_held(unsigned device, uint64_t ino)
 {
 	FILE *f = fopen("/proc/locks", "re");
 	bool held = false;
@@ -225,7 +225,7 @@ bool shown_held(uint64_t ino)
 	if (!f)
 		return false;
 	while (!held && fgets(line, sizeof(line), f))
-		held = parse_lock(line, &lock) && !lock.major && lock.ino == ino;
+		held = parse_lock(line, &lock) && !lock.major && (!device || lock.minor == device) && lock.ino == ino;
 	fclose(f);
 	return held;
 }

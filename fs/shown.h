@@ -30,7 +30,7 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 
 /* Whether the process holds a file lock: by /proc/locks, and, for OFD locks, whose owner that does not tell, by its descriptors. */
 bool shown_locked(const struct process *who);
-/* Whether somebody holds a lock on a file of that number, on a filesystem that has no disk. */
-bool shown_held(uint64_t ino);
+/* Whether somebody holds a lock on that file. `device`: the minor number of its filesystem, whose major number is 0; 0: unknown, any may be meant. */
+bool shown_held(unsigned device, uint64_t ino);
 
 #endif

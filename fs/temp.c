@@ -269,7 +269,7 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	bool take;
 	int err;
 
-	if (!who->known || !temps_is_shared(a->name) || shown_held(a->ino))
+	if (!who->known || !temps_is_shared(a->name) || shown_held(m->device, a->ino))
 		return 0;
 	mine = temp_new(who, a, a->parent, 0);
 	if (!mine)

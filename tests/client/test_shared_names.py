@@ -378,6 +378,34 @@ def one_for_all(t, name, file):
 	holder.end()
 
 
+@case("rule 14: a lock on a file of the same number of another filesystem says nothing of a temp file")
+def locked_elsewhere(t):
+	temp, mine = t.path("s.json.tmp"), t.path("mine.json")
+
+	def writer():
+		write(temp, document("mine"))
+		yield
+		os.rename(temp, mine)
+
+	def locked(number):
+		for n in range(5000):
+			fd = os.open(f"{other.path}/{n}", os.O_WRONLY | os.O_CREAT)
+			if os.fstat(fd).st_ino == number:
+				fcntl.flock(fd, fcntl.LOCK_EX)
+				return fd
+			os.close(fd)
+		raise AssertionError(f"no file has number {number}")
+	first = Steps(writer())
+	first.step()
+	with t.new_mount() as other:
+		fd = locked(os.stat(temp).st_ino)
+		write(temp, document("another"))
+		first.end()
+		equal(contents(mine), ["mine"], "what the first has renamed")
+		equal(contents(temp), ["another"], "what the other has written")
+		os.close(fd)
+
+
 @case("rule 14: who opens another's temp file by its descriptor means that file")
 def by_descriptor(t):
 	path, temp = t.path("s.json"), t.path("s.json.tmp")
