@@ -11,6 +11,7 @@
 #include "mem.h"
 
 #define POOL_SIZE 16
+#define KEY_BYTES 511	/* what LMDB takes */
 
 struct disk {
 	char *dir;
@@ -331,16 +332,42 @@ int disk_write_begin(struct disk *d, struct disk_txn **ret)
 	return translate(rc);
 }
 
+/* Copies the highest key that there is; *size 0: there is none. */
+static int last_key(struct disk *d, struct disk_txn *txn, char key[KEY_BYTES], size_t *size)
+{
+	MDB_val k, v;
+	MDB_cursor *c;
+	int rc = mdb_cursor_open(mdb(txn), d->dbi, &c);
+
+	if (rc)
+		return translate(rc);
+	rc = mdb_cursor_get(c, &k, &v, MDB_LAST);
+	if (!rc)
+		memcpy(key, k.mv_data, k.mv_size);
+	*size = rc ? 0 : k.mv_size;
+	mdb_cursor_close(c);
+	return translate(rc == MDB_NOTFOUND ? 0 : rc);
+}
+
 int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
 {
+	char key[KEY_BYTES];
+	MDB_val last = { 0, key };
+	bool beyond = false;
+	int err = m->first[0] ? last_key(d, txn, key, &last.mv_size) : 0;
+
+	if (err)
+		return err;
 	for (const struct mem_node *n = m->first[0]; n; n = n->next[0]) {
 		MDB_val k = { n->key_size, n->key }, v = { n->value_size, n->value };
 		int rc;
 
+		/* Keys ascend. Told that one is the highest LMDB leaves the page before it full, which it otherwise splits in two. */
+		beyond = beyond || !last.mv_size || mdb_cmp(mdb(txn), d->dbi, &k, &last) > 0;
 		if (n->removed)
 			rc = mdb_del(mdb(txn), d->dbi, &k, NULL);
 		else
-			rc = mdb_put(mdb(txn), d->dbi, &k, &v, 0);
+			rc = mdb_put(mdb(txn), d->dbi, &k, &v, beyond ? MDB_APPEND : 0);
 		if (rc && rc != MDB_NOTFOUND)
 			return translate(rc);
 	}

@@ -72,3 +72,30 @@ Test(commit, who_waits_for_a_save_is_not_kept_by_others)
 	must_close(s);
 	dir_remove(dir);
 }
+
+/* Sessions that are new are the highest keys, so what they hold needs little more room than its bytes. */
+Test(commit, new_sessions_fill_their_pages)
+{
+	enum { SESSIONS = 3, MESSAGES = 2000, SIZE = 1000 };
+	char *dir = dir_make(), *text = malloc(MESSAGES * (SIZE + 1) + 2);
+	struct store_stats stats;
+
+	s = must_open(dir, 0);
+	for (int i = 0; i < SESSIONS; i++) {
+		struct text t = { .data = text };
+		char name[32];
+
+		text[t.size++] = '[';
+		for (int j = 0; j < MESSAGES; j++)
+			t.size += sprintf(text + t.size, "%s\"%0*d\"", j ? "," : "", SIZE - 2, i * MESSAGES + j);
+		text[t.size++] = ']';
+		snprintf(name, sizeof(name), "%d.json", i);
+		cr_assert_eq(save_text(s, name, t, NULL, 0).error, 0);
+	}
+	cr_assert_eq(store_drain(s), 0);
+	cr_assert_eq(store_stats(s, false, &stats), 0);
+	cr_assert_lt(stats.used_bytes, SESSIONS * MESSAGES * SIZE * 3 / 2, "%llu bytes", (unsigned long long)stats.used_bytes);
+	must_close(s);
+	free(text);
+	dir_remove(dir);
+}
