@@ -336,8 +336,8 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (h->has_draft && !h->created)
 		a.size = 0;
 	attr_entry(&a, &e);
-	/* Nobody else sees a document that is being made, and until it is written nothing changes: its maker asks at once. */
-	if (fresh && h->kind == HANDLE_DOCUMENT)
+	/* Its maker asks at once, and until it is written nothing changes; what is written to a plain file the kernel sees. */
+	if (fresh)
 		e.attr_timeout = 0.001;
 	if (fuse_reply_create(req, &e, fi))
 		handle_free(m, h);
