@@ -539,7 +539,7 @@ static void take(const struct action *x)
 	}
 }
 
-static void begin_agents(const struct script *s)
+static void begin_peers(const struct script *s)
 {
 	memset(run.peers, 0, sizeof(run.peers));
 	for (unsigned i = 0; i < s->peers; i++) {
@@ -566,7 +566,7 @@ bool crowd_play(const struct script *s, FILE *trace_to)
 	*run.why = 0;
 	memset(run.messages, 0, sizeof(run.messages));
 	world_document(run.world, name);
-	begin_agents(s);
+	begin_peers(s);
 	for (size_t i = 0; i < s->count && !*run.why; i++)
 		take(&s->actions[i]);
 	for (size_t i = 0; i < s->peers; i++) {
