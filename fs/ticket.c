@@ -1,5 +1,5 @@
 /*
- * The rules over what seen.h keeps: which entries are candidates of a save, and which of them it ends.
+ * The rules over what seen.h keeps: what a read leaves, and which entries a save ends.
  */
 #include "ticket.h"
 
@@ -8,42 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "seen.h"
+#include "candidate.h"
 
 #define TTL_S 3600
 #define EXITED_S 600
 #define MAX_BYTES (8u << 20)
 #define SECOND UINT64_C(1000000000)
-#define PIPE_BEFORE SECOND	/* the parts of a pipeline are started one after another, on a busy machine with some time between */
-#define PIPE_AFTER (10 * SECOND)
-#define ANCESTORS_MAX 16
 
 struct tickets {
 	struct seen seen;
 	uint64_t tick;		/* nanoseconds of a clock tick, the unit of process start times */
-};
-
-struct candidate {
-	struct store_base base;
-	struct own *own;	/* base.own is a slice of it */
-	uint32_t own_from;
-	bool written;
-	enum { OF_PROCESS, OF_PARENT, OF_GROUP } of;
-	struct process who;	/* OF_GROUP: whose ticket it is */
-	uint64_t first;		/* its entry */
-};
-
-struct ticket_set {
-	struct tickets *tickets;
-	struct client *client;
-	struct process who;
-	bool events;
-	struct freeze freeze;
-	uint64_t looked;	/* when the kernel looked the name up to create it; 0: it did not */
-	pid_t looker;		/* the thread that it was for */
-	struct candidate *candidates;
-	struct store_base *bases;
-	size_t count, capacity;
 };
 
 int tickets_new(struct processes *processes, unsigned ttl, size_t max_bytes, struct tickets **ret)
@@ -155,20 +129,13 @@ void tickets_created(struct tickets *t, struct ticket_set *set, const struct pro
 	seen_unlock(s);
 }
 
-static void clear_candidates(struct seen *s, struct ticket_set *set)
-{
-	for (size_t i = 0; i < set->count; i++)
-		own_unref(s, set->candidates[i].own);
-	set->count = 0;
-}
-
 void ticket_set_free(struct ticket_set *set)
 {
 	if (!set)
 		return;
 	struct seen *s = &set->tickets->seen;
 	seen_lock(s);
-	clear_candidates(s, set);
+	candidates_clear(s, set);
 	list_remove(&set->freeze.of_client);
 	set->client->refs--;
 	seen_unlock(s);
@@ -187,202 +154,15 @@ const struct process *ticket_set_process(const struct ticket_set *set)
 	return &set->who;
 }
 
-/* ---- Candidates ---------------------------------------------------------------------------------------------- */
-
-static bool same_base(const struct store_base *a, const struct store_base *b)
-{
-	return a->ino == b->ino && a->version == b->version && a->own_count == b->own_count &&
-	       ((a->flags ^ b->flags) & STORE_BASE_LATER) == 0 &&
-	       (a->own_count == 0 || memcmp(a->own, b->own, a->own_count * sizeof *a->own) == 0);
-}
-
-static int grow_candidates(struct ticket_set *set)
-{
-	size_t capacity = set->capacity ? set->capacity * 2 : 4;
-	struct candidate *candidates = realloc(set->candidates, capacity * sizeof *candidates);
-	if (!candidates)
-		return -ENOMEM;
-	set->candidates = candidates;
-	struct store_base *bases = realloc(set->bases, capacity * sizeof *bases);
-	if (!bases)
-		return -ENOMEM;
-	set->bases = bases;
-	set->capacity = capacity;
-	return 0;
-}
-
-static int add_candidate(struct ticket_set *set, const struct entry *e, unsigned flags, uint64_t order, int of, const struct client *c)
-{
-	struct candidate x = {
-		.base = { .ino = e->ino, .version = e->version, .own = e->own ? e->own->versions + e->own_from : NULL,
-			  .own_count = e->own_count, .flags = flags, .order = order },
-		.own = e->own, .own_from = e->own_from, .written = e->written, .of = of, .who = c->who, .first = e->first,
-	};
-
-	x.base.flags |= e->written ? STORE_BASE_WRITTEN : STORE_BASE_SHOWN;
-	for (size_t i = 0; i < set->count; i++) {
-		struct candidate *y = &set->candidates[i];
-		if (!same_base(&y->base, &x.base))
-			continue;
-		/*
-		 * What is used up with it: a ticket, not the document; of several the newest, for the older ones are all that sets
-		 * frozen before it can see.
-		 */
-		if (x.of == y->of && !x.written && (y->written || x.first > y->first)) {
-			y->written = x.written;
-			y->first = x.first;
-		}
-		y->base.flags |= x.base.flags;
-		y->base.order = y->base.order > order ? y->base.order : order;
-		return 0;
-	}
-	if (set->count == set->capacity && grow_candidates(set) < 0)
-		return -ENOMEM;
-	if (x.own)
-		x.own->refs++;
-	set->candidates[set->count++] = x;
-	return 0;
-}
-
-static bool is_own(const struct ticket_set *set, const struct entry *e)
-{
-	return e->thread == set->who.tid && set->who.tid > 0;
-}
-
-/* The newest stamp of a ticket that is older than `before`. */
-static uint64_t order_before(const struct entry *e, uint64_t before)
-{
-	return e->last < before ? e->last : e->first;
-}
-
-/* Rules 3 and 4. *ret_alone: the thread's own tickets go first, and tickets of parents don't count. */
-static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
-{
-	uint64_t frozen = set->freeze.stamp, newest = 0;
-	int ret = 0;
-
-	for (size_t i = 0; i < r->count; i++) {
-		const struct entry *e = &r->entries[i];
-		if (!e->written && !e->ended && e->first < frozen && is_own(set, e) && order_before(e, frozen) > newest)
-			newest = order_before(e, frozen);
-	}
-	bool alone = !set->events && newest;
-	for (size_t i = 0; i < r->count && ret == 0; i++) {
-		const struct entry *e = &r->entries[i];
-		if (e->written) {
-			bool later = e->first >= frozen;
-			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
-			if (later ? !alone : live)
-				ret = add_candidate(set, e, later ? STORE_BASE_LATER : 0, e->first, OF_PROCESS, set->client);
-		} else if (!e->ended && e->first < frozen && (!alone || (is_own(set, e) && order_before(e, frozen) == newest))) {
-			ret = add_candidate(set, e, is_own(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
-		}
-	}
-	*ret_alone = alone;
-	return ret;
-}
-
-/* Rule 1: what the parent could have saved from at the moment of the fork; a clock tick is as near as that moment is known. */
-static int add_inherited(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name)
-{
-	int ret = 0, n = 0;
-
-	for (const struct client *c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
-		const struct record *r = record_find(&t->seen, c->parent, parent, name);
-		uint64_t from = c->forked * t->tick, to = from + t->tick, newest = 0;
-		for (size_t i = 0; r && i < r->count; i++) {
-			const struct entry *e = &r->entries[i];
-			if (e->first < to && (!e->ended || e->ended >= from) && !e->written && order_before(e, to) > newest)
-				newest = order_before(e, to);
-		}
-		for (size_t i = 0; r && i < r->count && ret == 0; i++) {
-			const struct entry *e = &r->entries[i];
-			/* Step by step the parent, too, had what it read last. */
-			if (!set->events && !e->written && order_before(e, to) != newest)
-				continue;
-			if (e->first < to && (!e->ended || e->ended >= from))
-				ret = add_candidate(set, e, 0, order_before(e, to), OF_PARENT, c->parent);
-		}
-		if (r && r->alone && r->alone < from)
-			break;
-	}
-	return ret;
-}
-
-/* How near a process is to the one that saves, in its pipeline. */
-static int nearness(const struct client *saver, const struct client *c)
-{
-	/* A child: the program that was started with its output in the file may be a script around another. */
-	if (c == saver || c->above == saver->who.tgid)
-		return 3;
-	return saver->above > 0 && c->above == saver->above ? 2 : 1;
-}
-
-/*
- * Whether a neighbour was started together with the saver and reads since, as the parts of a pipeline do (`jq ... f | sponge f`). Who
- * writes without a rename, has read nothing and is no part of one is blind: `cat f; cp backup f` restores.
- */
-static bool reads_beside(const struct tickets *t, const struct client *saver, const struct client *c, const struct entry *e)
-{
-	uint64_t start = saver->who.start * t->tick, other = c->who.start * t->tick;
-
-	return start < other + PIPE_BEFORE && other < start + PIPE_BEFORE && e->first <= start + PIPE_AFTER && process_piped(&saver->who);
-}
-
-/*
- * Rule 8, for who has no candidate: the unused tickets of the process itself, though it read after it had opened the file
- * (`jq ... f > t`); else of those with the same parent, piped from, else of all in the process group, and without a rename only what these read
- * when the saver was started. All of the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
- */
-static int add_of_group(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool rename)
-{
-	struct client *c;
-	int ret = 0;
-
-	for (int near = 3; near > 0 && set->count == 0 && set->client->group > 0; near--) {
-		for (c = NULL; ret == 0 && (c = client_of_group(&t->seen, set->client->group, c));) {
-			const struct record *r = nearness(set->client, c) == near ? record_find(&t->seen, c, parent, name) : NULL;
-
-			for (size_t i = 0; r && i < r->count && ret == 0; i++) {
-				const struct entry *e = &r->entries[i];
-				if (!e->ended && !e->written && (near == 3 || rename || (near == 2 && reads_beside(t, set->client, c, e))))
-					ret = add_candidate(set, e, 0, e->last, OF_GROUP, c);
-			}
-		}
-	}
-	return ret;
-}
-
-static int newer_first(const void *a, const void *b)
-{
-	const struct candidate *x = a, *y = b;
-
-	return (x->base.order < y->base.order) - (x->base.order > y->base.order);
-}
-
 int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,
 		  const struct store_base **ret, size_t *ret_count)
 {
-	bool alone = false;
-	int r = 0;
-
 	seen_lock(&t->seen);
-	clear_candidates(&t->seen, set);
-	const struct record *own = record_find(&t->seen, set->client, parent, name);
-	if (own)
-		r = add_own(set, own, &alone);
-	if (r == 0 && !alone && !(own && own->alone))
-		r = add_inherited(t, set, parent, name);
-	if (r == 0 && set->count == 0)
-		r = add_of_group(t, set, parent, name, pipeline);
-	if (r < 0)
-		clear_candidates(&t->seen, set);
+	int r = candidates_find(&t->seen, t->tick, set, parent, name, pipeline);
 	seen_unlock(&t->seen);
 	if (r < 0)
 		return r;
 
-	if (set->count > 1)
-		qsort(set->candidates, set->count, sizeof *set->candidates, newer_first);
 	for (size_t i = 0; i < set->count; i++)
 		set->bases[i] = set->candidates[i].base;
 	*ret = set->bases;
@@ -444,7 +224,7 @@ static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
 {
 	for (size_t i = 0; i < r->count; i++) {
 		struct entry *e = &r->entries[i];
-		if (e->written || e->ended || !is_own(set, e) || e->first >= set->freeze.stamp)
+		if (e->written || e->ended || !candidate_of_thread(set, e) || e->first >= set->freeze.stamp)
 			continue;
 		if (e->last > set->freeze.stamp) {
 			e->first = e->last;
@@ -535,7 +315,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 		if (save->version)
 			set_written(s, set, r, chosen, save);
 	}
-	clear_candidates(s, set);
+	candidates_clear(s, set);
 	set->looked = 0;
 	/* After what was just written. */
 	s->now++;

@@ -1,0 +1,208 @@
+#include "candidate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND UINT64_C(1000000000)
+#define PIPE_BEFORE SECOND	/* the parts of a pipeline are started one after another, on a busy machine with some time between */
+#define PIPE_AFTER (10 * SECOND)
+#define ANCESTORS_MAX 16
+
+void candidates_clear(struct seen *s, struct ticket_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		own_unref(s, set->candidates[i].own);
+	set->count = 0;
+}
+
+static bool same_base(const struct store_base *a, const struct store_base *b)
+{
+	return a->ino == b->ino && a->version == b->version && a->own_count == b->own_count &&
+	       ((a->flags ^ b->flags) & STORE_BASE_LATER) == 0 &&
+	       (a->own_count == 0 || memcmp(a->own, b->own, a->own_count * sizeof *a->own) == 0);
+}
+
+static int grow(struct ticket_set *set)
+{
+	size_t capacity = set->capacity ? set->capacity * 2 : 4;
+	struct candidate *candidates = realloc(set->candidates, capacity * sizeof *candidates);
+	if (!candidates)
+		return -ENOMEM;
+	set->candidates = candidates;
+	struct store_base *bases = realloc(set->bases, capacity * sizeof *bases);
+	if (!bases)
+		return -ENOMEM;
+	set->bases = bases;
+	set->capacity = capacity;
+	return 0;
+}
+
+static int add(struct ticket_set *set, const struct entry *e, unsigned flags, uint64_t order, int of, const struct client *c)
+{
+	struct candidate x = {
+		.base = { .ino = e->ino, .version = e->version, .own = e->own ? e->own->versions + e->own_from : NULL,
+			  .own_count = e->own_count, .flags = flags, .order = order },
+		.own = e->own, .own_from = e->own_from, .written = e->written, .of = of, .who = c->who, .first = e->first,
+	};
+
+	x.base.flags |= e->written ? STORE_BASE_WRITTEN : STORE_BASE_SHOWN;
+	for (size_t i = 0; i < set->count; i++) {
+		struct candidate *y = &set->candidates[i];
+		if (!same_base(&y->base, &x.base))
+			continue;
+		/*
+		 * What is used up with it: a ticket, not the document; of several the newest, for the older ones are all that sets
+		 * frozen before it can see.
+		 */
+		if (x.of == y->of && !x.written && (y->written || x.first > y->first)) {
+			y->written = x.written;
+			y->first = x.first;
+		}
+		y->base.flags |= x.base.flags;
+		y->base.order = y->base.order > order ? y->base.order : order;
+		return 0;
+	}
+	if (set->count == set->capacity && grow(set) < 0)
+		return -ENOMEM;
+	if (x.own)
+		x.own->refs++;
+	set->candidates[set->count++] = x;
+	return 0;
+}
+
+bool candidate_of_thread(const struct ticket_set *set, const struct entry *e)
+{
+	return e->thread == set->who.tid && set->who.tid > 0;
+}
+
+/* The newest stamp of a ticket that is older than `before`. */
+static uint64_t order_before(const struct entry *e, uint64_t before)
+{
+	return e->last < before ? e->last : e->first;
+}
+
+/* Rules 3 and 4. *ret_alone: the thread's own tickets go first, and tickets of parents don't count. */
+static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
+{
+	uint64_t frozen = set->freeze.stamp, newest = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct entry *e = &r->entries[i];
+		if (!e->written && !e->ended && e->first < frozen && candidate_of_thread(set, e) && order_before(e, frozen) > newest)
+			newest = order_before(e, frozen);
+	}
+	bool alone = !set->events && newest;
+	for (size_t i = 0; i < r->count && ret == 0; i++) {
+		const struct entry *e = &r->entries[i];
+		if (e->written) {
+			bool later = e->first >= frozen;
+			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
+			if (later ? !alone : live)
+				ret = add(set, e, later ? STORE_BASE_LATER : 0, e->first, OF_PROCESS, set->client);
+		} else if (!e->ended && e->first < frozen && (!alone || (candidate_of_thread(set, e) && order_before(e, frozen) == newest))) {
+			ret = add(set, e, candidate_of_thread(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
+		}
+	}
+	*ret_alone = alone;
+	return ret;
+}
+
+/* Rule 1: what the parent could have saved from at the moment of the fork; a clock tick is as near as that moment is known. */
+static int add_inherited(const struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name)
+{
+	int ret = 0, n = 0;
+
+	for (const struct client *c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
+		const struct record *r = record_find(s, c->parent, parent, name);
+		uint64_t from = c->forked * tick, to = from + tick, newest = 0;
+		for (size_t i = 0; r && i < r->count; i++) {
+			const struct entry *e = &r->entries[i];
+			if (e->first < to && (!e->ended || e->ended >= from) && !e->written && order_before(e, to) > newest)
+				newest = order_before(e, to);
+		}
+		for (size_t i = 0; r && i < r->count && ret == 0; i++) {
+			const struct entry *e = &r->entries[i];
+			/* Step by step the parent, too, had what it read last. */
+			if (!set->events && !e->written && order_before(e, to) != newest)
+				continue;
+			if (e->first < to && (!e->ended || e->ended >= from))
+				ret = add(set, e, 0, order_before(e, to), OF_PARENT, c->parent);
+		}
+		if (r && r->alone && r->alone < from)
+			break;
+	}
+	return ret;
+}
+
+/* How near a process is to the one that saves, in its pipeline. */
+static int nearness(const struct client *saver, const struct client *c)
+{
+	/* A child: the program that was started with its output in the file may be a script around another. */
+	if (c == saver || c->above == saver->who.tgid)
+		return 3;
+	return saver->above > 0 && c->above == saver->above ? 2 : 1;
+}
+
+/*
+ * Whether a neighbour was started together with the saver and reads since, as the parts of a pipeline do (`jq ... f | sponge f`). Who
+ * writes without a rename, has read nothing and is no part of one is blind: `cat f; cp backup f` restores.
+ */
+static bool reads_beside(uint64_t tick, const struct client *saver, const struct client *c, const struct entry *e)
+{
+	uint64_t start = saver->who.start * tick, other = c->who.start * tick;
+
+	return start < other + PIPE_BEFORE && other < start + PIPE_BEFORE && e->first <= start + PIPE_AFTER && process_piped(&saver->who);
+}
+
+/*
+ * Rule 8, for who has no candidate: the unused tickets of the process itself, though it read after it had opened the file
+ * (`jq ... f > t`); else of those with the same parent, piped from, else of all in the process group, and without a rename only what these read
+ * when the saver was started. All of the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
+ */
+static int add_of_group(const struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool rename)
+{
+	struct client *c;
+	int ret = 0;
+
+	for (int near = 3; near > 0 && set->count == 0 && set->client->group > 0; near--) {
+		for (c = NULL; ret == 0 && (c = client_of_group(s, set->client->group, c));) {
+			const struct record *r = nearness(set->client, c) == near ? record_find(s, c, parent, name) : NULL;
+
+			for (size_t i = 0; r && i < r->count && ret == 0; i++) {
+				const struct entry *e = &r->entries[i];
+				if (!e->ended && !e->written && (near == 3 || rename || (near == 2 && reads_beside(tick, set->client, c, e))))
+					ret = add(set, e, 0, e->last, OF_GROUP, c);
+			}
+		}
+	}
+	return ret;
+}
+
+static int newer_first(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	return (x->base.order < y->base.order) - (x->base.order > y->base.order);
+}
+
+int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline)
+{
+	const struct record *own = record_find(s, set->client, parent, name);
+	bool alone = false;
+	int r = 0;
+
+	candidates_clear(s, set);
+	if (own)
+		r = add_own(set, own, &alone);
+	if (r == 0 && !alone && !(own && own->alone))
+		r = add_inherited(s, tick, set, parent, name);
+	if (r == 0 && set->count == 0)
+		r = add_of_group(s, tick, set, parent, name, pipeline);
+	if (r < 0)
+		candidates_clear(s, set);
+	else if (set->count > 1)
+		qsort(set->candidates, set->count, sizeof *set->candidates, newer_first);
+	return r;
+}

@@ -1,0 +1,43 @@
+/*
+ * Which entries are candidates of a save (merge rules 1, 3, 4, 8). Private to the tickets, under their lock.
+ */
+#ifndef FS_CANDIDATE_H
+#define FS_CANDIDATE_H
+
+#include "seen.h"
+#include "store.h"
+
+struct candidate {
+	struct store_base base;
+	struct own *own;	/* base.own is a slice of it */
+	uint32_t own_from;
+	bool written;
+	enum { OF_PROCESS, OF_PARENT, OF_GROUP } of;
+	struct process who;	/* OF_GROUP: whose ticket it is */
+	uint64_t first;		/* its entry */
+};
+
+struct ticket_set {
+	struct tickets *tickets;
+	struct client *client;
+	struct process who;
+	bool events;
+	struct freeze freeze;
+	uint64_t looked;	/* when the kernel looked the name up to create it; 0: it did not */
+	pid_t looker;		/* the thread that it was for */
+	struct candidate *candidates;
+	struct store_base *bases;
+	size_t count, capacity;
+};
+
+/*
+ * Those of a save under this name, newest first, instead of what the set held. `tick`: nanoseconds of a clock tick, the unit of process
+ * start times. The rest as for tickets_bases.
+ */
+int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline);
+void candidates_clear(struct seen *s, struct ticket_set *set);
+
+/* Whether the entry is of the thread that the set was frozen for. */
+bool candidate_of_thread(const struct ticket_set *set, const struct entry *e);
+
+#endif
