@@ -9,6 +9,8 @@
 #define PIPE_AFTER (10 * SECOND)
 #define ANCESTORS_MAX 16
 
+_Static_assert(SEEN_WRITING <= TICKETS_WRITING, "all that is remembered can be told");
+
 void candidates_clear(struct seen *s, struct ticket_set *set)
 {
 	for (size_t i = 0; i < set->count; i++)
@@ -82,6 +84,11 @@ static uint64_t order_before(const struct entry *e, uint64_t before)
 	return e->last < before ? e->last : e->first;
 }
 
+static bool is_copied(const struct ticket_set *set, const struct entry *e)
+{
+	return set->copied_ino && e->ino == set->copied_ino && e->version == set->copied_version;
+}
+
 /* Rules 3 and 4. *ret_alone: the thread's own tickets go first, and tickets of parents don't count. */
 static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
 {
@@ -90,7 +97,8 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct entry *e = &r->entries[i];
-		if (!e->written && !e->ended && e->first < frozen && candidate_of_thread(set, e) && order_before(e, frozen) > newest)
+		if (!e->written && !e->ended && e->first < frozen && candidate_of_thread(set, e) && !is_copied(set, e) &&
+		    order_before(e, frozen) > newest)
 			newest = order_before(e, frozen);
 	}
 	bool alone = !set->events && newest;
@@ -101,12 +109,40 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);
 			if (later ? !alone : live)
 				ret = add(set, e, later ? STORE_BASE_LATER : 0, e->first, OF_PROCESS, set->client);
-		} else if (!e->ended && e->first < frozen && (!alone || (candidate_of_thread(set, e) && order_before(e, frozen) == newest))) {
-			ret = add(set, e, candidate_of_thread(set, e) ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
+		} else if (!e->ended && e->first < frozen && (!alone || (candidate_of_thread(set, e) && order_before(e, frozen) >= newest))) {
+			/* With nothing else that it has read, what the process wrote itself is as good. */
+			bool own = candidate_of_thread(set, e) && (alone || !is_copied(set, e));
+			ret = add(set, e, own ? STORE_BASE_THREAD : 0, order_before(e, frozen), OF_PROCESS, set->client);
 		}
 	}
 	*ret_alone = alone;
 	return ret;
+}
+
+bool candidates_reread(const struct ticket_set *set, const struct record *r, struct ticket_reread *ret)
+{
+	const struct entry *last = NULL, *before = NULL;
+	uint64_t frozen = set->freeze.stamp;
+
+	for (size_t i = 0; r && i < r->count; i++) {
+		const struct entry *e = &r->entries[i];
+		if (!e->written && !e->ended && e->first < frozen && candidate_of_thread(set, e) && (!last || e->first > last->first))
+			last = e;
+	}
+	for (size_t i = 0; last && i < r->count; i++) {
+		const struct entry *e = &r->entries[i];
+		if (e != last && !e->ended && (e->written || candidate_of_thread(set, e)) && e->last < last->first &&
+		    (!before || e->last > before->last))
+			before = e;
+	}
+	/* Read twice it was read for more than the copy. */
+	if (!before || last->count != 1 || !last->version)
+		return false;
+	*ret = (struct ticket_reread){ .ino = last->ino, .version = last->version };
+	for (size_t i = 0; i < SEEN_WRITING; i++)
+		if (set->client->writing[i].at > before->last && set->client->writing[i].ino != last->ino)
+			ret->opened[ret->count++] = set->client->writing[i].ino;
+	return ret->count > 0;
 }
 
 /* Rule 1: what the parent could have saved from at the moment of the fork; a clock tick is as near as that moment is known. */

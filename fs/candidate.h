@@ -5,7 +5,7 @@
 #define FS_CANDIDATE_H
 
 #include "seen.h"
-#include "store.h"
+#include "ticket.h"
 
 struct candidate {
 	struct store_base base;
@@ -25,6 +25,7 @@ struct ticket_set {
 	struct freeze freeze;
 	uint64_t looked;	/* when the kernel looked the name up to create it; 0: it did not */
 	pid_t looker;		/* the thread that it was for */
+	uint64_t copied_ino, copied_version;	/* what was read for a copy only; 0: nothing */
 	struct candidate *candidates;
 	struct store_base *bases;
 	size_t count, capacity;
@@ -36,6 +37,9 @@ struct ticket_set {
  */
 int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline);
 void candidates_clear(struct seen *s, struct ticket_set *set);
+
+/* As tickets_reread. `r` may be NULL. */
+bool candidates_reread(const struct ticket_set *set, const struct record *r, struct ticket_reread *ret);
 
 /* Whether the entry is of the thread that the set was frozen for. */
 bool candidate_of_thread(const struct ticket_set *set, const struct entry *e);

@@ -41,6 +41,8 @@ static int freeze(struct mount *m, const struct process *who, const struct store
 	struct ticket_set *set;
 	int err = tickets_freeze(m->tickets, who, &set);
 
+	if (!err)
+		tickets_writing(set, a->ino);
 	return err ? err : temps_add(m, who, a, set, flags, ret_id);
 }
 
@@ -64,6 +66,8 @@ static int open_document(struct mount *m, struct handle *h, const struct process
 	uint64_t id = 0;
 	int err = tickets_freeze(m->tickets, who, &h->set);
 
+	if (!err)
+		tickets_writing(h->set, a->ino);
 	/* A new document may turn out to be a temp file too. */
 	if (known)
 		flags = known;

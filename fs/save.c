@@ -8,6 +8,7 @@
 #include "save.h"
 
 #define NS 1000000000
+#define COPY_PIECE 65536
 
 /* ---- Refused documents (P5) ----------------------------------------------------------------------------------- */
 
@@ -106,6 +107,47 @@ void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const c
 		epoch_saved(m->epoch, save->saved_ino, save->previous);
 }
 
+/* Whether another file holds just the bytes of this version. */
+static bool is_copy(struct mount *m, uint64_t ino, struct store_view *v)
+{
+	uint64_t size = store_view_size(v), at = 0;
+	struct store_view *other = NULL;
+	size_t got = 1, same = 1;
+	struct store_attr a;
+	char *buf;
+
+	if (store_getattr(m->store, ino, &a) || a.size != size || (a.kind == STORE_DOCUMENT && store_view_open(m->store, ino, 0, &other)))
+		return false;
+	buf = malloc(COPY_PIECE);
+	while (buf && at < size && got && same == got) {
+		if (other ? store_view_read(other, at, buf, COPY_PIECE, &got) : store_read(m->store, ino, at, buf, COPY_PIECE, &got))
+			break;
+		if (store_view_match(v, at, buf, got, &same))
+			break;
+		at += same;
+	}
+	free(buf);
+	store_view_unref(other);
+	return at == size;
+}
+
+/* Who reads a session again to make a copy of it, and then saves what he had read before, has not seen what came between (P2). */
+static void note_copy(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name)
+{
+	struct ticket_reread read;
+	struct store_view *v;
+
+	if (!tickets_reread(m->tickets, set, parent, name, &read) || store_view_open(m->store, read.ino, read.version, &v))
+		return;
+	for (size_t i = 0; i < read.count; i++) {
+		if (is_copy(m, read.opened[i], v)) {
+			tickets_copied(set, &read);
+			break;
+		}
+	}
+	store_view_unref(v);
+}
+
 static uint64_t writer_of(const struct process *who, uint64_t parent, const char *name)
 {
 	uint64_t h = (uint64_t)who->tgid * 0x9e3779b97f4a7c15u ^ who->start * 0xff51afd7ed558ccdu ^ parent;
@@ -126,6 +168,8 @@ void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const st
 	save->prepare = take_bases;
 	save->writer = writer_of(set ? ticket_set_process(set) : who, parent, name);
 	save->pid = who->tgid;
+	if (set)
+		note_copy(m, set, parent, name);
 	if (set && ticket_set_events(set))
 		save->flags |= STORE_SAVE_EVENTS;
 	if (m->options.edit)

@@ -20,6 +20,7 @@
 #include "process.h"
 
 #define SEEN_COUNT_MAX 64	/* uses of one ticket */
+#define SEEN_WRITING 4		/* files of a process that are remembered as opened for writing */
 
 struct list {
 	struct list *prev, *next;
@@ -67,6 +68,10 @@ struct client {
 	unsigned refs;		/* of children and sets */
 	uint64_t checked;
 	uint64_t exited;	/* when that was noticed; 0: alive */
+	struct {
+		uint64_t ino, at;
+	} writing[SEEN_WRITING];	/* opened for writing last */
+	unsigned next_writing;
 	struct list records;
 	struct list frozen;	/* struct freeze of its open sets, the oldest first */
 	struct list check;

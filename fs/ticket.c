@@ -154,6 +154,33 @@ const struct process *ticket_set_process(const struct ticket_set *set)
 	return &set->who;
 }
 
+void tickets_writing(struct ticket_set *set, uint64_t ino)
+{
+	struct seen *s = &set->tickets->seen;
+
+	seen_lock(s);
+	unsigned next = set->client->next_writing++ % SEEN_WRITING;
+	set->client->writing[next].ino = ino;
+	set->client->writing[next].at = s->now;
+	seen_unlock(s);
+}
+
+bool tickets_reread(struct tickets *t, const struct ticket_set *set, uint64_t parent, const char *name, struct ticket_reread *ret)
+{
+	if (set->events)
+		return false;
+	seen_lock(&t->seen);
+	bool found = candidates_reread(set, record_find(&t->seen, set->client, parent, name), ret);
+	seen_unlock(&t->seen);
+	return found;
+}
+
+void tickets_copied(struct ticket_set *set, const struct ticket_reread *copied)
+{
+	set->copied_ino = copied->ino;
+	set->copied_version = copied->version;
+}
+
 int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline,
 		  const struct store_base **ret, size_t *ret_count)
 {
@@ -316,7 +343,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 			set_written(s, set, r, chosen, save);
 	}
 	candidates_clear(s, set);
-	set->looked = 0;
+	set->looked = set->copied_ino = 0;
 	/* After what was just written. */
 	s->now++;
 	freeze(s, set);

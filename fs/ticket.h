@@ -49,12 +49,31 @@ void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
  */
 void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
 
+/* Through this set a file is opened for writing. Of a process the last few are remembered, for tickets_reread. */
+void tickets_writing(struct ticket_set *set, uint64_t ino);
+
+#define TICKETS_WRITING 4
+struct ticket_reread {
+	uint64_t ino, version;		/* what was read */
+	uint64_t opened[TICKETS_WRITING];	/* other files that the process has opened for writing since it knew the older state */
+	size_t count;
+};
+
+/*
+ * Whether the saving thread, of a process without an event loop, has read the name a last time, once, while it knew an older state of it from
+ * a ticket or from what it wrote itself, and has opened other files for writing since: that read may have been for a copy, a backup.
+ */
+bool tickets_reread(struct tickets *t, const struct ticket_set *set, uint64_t parent, const char *name, struct ticket_reread *ret);
+/* It was: it does not end what was known before. The next save through the set may go on from either. */
+void tickets_copied(struct ticket_set *set, const struct ticket_reread *copied);
+
 /*
  * The candidates for a save under this name, newest first, none twice: unused tickets of the process that are older than the
  * freeze, its own last written document of before the freeze (several, when their saves overlapped), and its own documents committed
  * after the freeze (flag STORE_BASE_LATER). The thread that counts as the saving one is the one that froze.
  * Rule 4: with an event loop all of these. Without one, and if the thread has unused tickets of its own: the newest of them, and the
- * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last.
+ * written document if it is newer still; a thread that goes step by step saves what it read itself, and read last. What was copied
+ * counts as not read here, and is a candidate beside these.
  * A forked child's set holds also what its parents' sets would have held when it (or the parent between) was forked, until
  * a save of the child used it up, or was done by its first thread.
  * Without any of these: the unused tickets, frozen or not, of the process itself and its children; else of those with the same parent, else of the

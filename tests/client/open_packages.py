@@ -22,26 +22,6 @@ def programs(t, name, racer):
 	packages.on_mount(t, packages.listed, racer())
 
 
-def append(path, message):
-	write(path, json.dumps([*json.loads(read(path)), message]).encode())
-
-
-@case("P2: what others added before a copy was made for a backup, and after the session was read, stays")
-def backup(t):
-	path = t.path("s.json")
-	write(path, b'["first"]')
-	document = json.loads(read(path))
-	forked(append, path, "other's")
-	shutil.copyfile(path, path + "~")
-	write(path, json.dumps([*document, "mine"]).encode())
-	equal(json.loads(read(path)), ["first", "other's", "mine"], "in the end")
-
-
-@case("P2: what another program adds while a person edits in vim with backupcopy=yes stays")
-def vim(t):
-	equal(packages.edit_in_vim(t, "backupcopy=yes"), ["first", "another", "a person's"], "in the end")
-
-
 @cases("control: {} on a plain directory", PROGRAMS)
 def plain_programs(t, name, racer):
 	packages.on_plain(t, packages.listed, racer())

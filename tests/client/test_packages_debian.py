@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """P1, P2, P3, P6 for programs and libraries of Debian's packages: PHP, Perl, jq, moreutils, aiofiles, vim."""
 import packages
-from harness import case, cases, equal, main
+from harness import cases, equal, main
 
 # name, what starts the race (late: it skips what is not installed), whether no message need be lost on a plain directory
 PACKAGES = [
@@ -31,9 +31,9 @@ def plain(t, name, racer, safe):
 	packages.on_plain(t, packages.listed, racer(), safe)
 
 
-@case("P2: what another program adds while a person edits in vim stays")
-def vim(t):
-	equal(packages.edit_in_vim(t, "backupcopy=no"), ["first", "another", "a person's"], "in the end")
+@cases("P2: what another program adds while a person edits in vim with backupcopy={} stays", [("no",), ("yes",), ("auto",)])
+def vim(t, way):
+	equal(packages.edit_in_vim(t, f"backupcopy={way}"), ["first", "another", "a person's"], "in the end")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@
  *	a:k1		the file is made by that, or a temp file renamed: it has just looked the name up
  *	1:s12/11@10	a save through handle 1 makes version 12 of 11, from the candidate 10; @ is blind; s11/11 changed nothing; ? behind: uncertain
  *	1:c		closes handle 1
+ *	a:w5		opens file 5 for writing
+ *	1~11:5,6	handle 1's thread has read version 11 once more, and its process opened these files since; ! behind: for a copy; 1~ it has not
  *	a>b a#9 a:x	forks b; is in process group 9; exits
  *	a:a12/11	appends lines: version 12 of 11
  *	a:u a:m		unlinks; renames f.json to g
@@ -154,6 +156,24 @@ static void save(struct play *p, struct ticket_set *set, const char *name, const
 	tickets_saved(p->tickets, set, 1, name, &s);
 }
 
+static void check_reread(struct play *p, struct ticket_set *set, const char *name, const char *expected)
+{
+	struct ticket_reread read;
+	char got[64] = "", *at = got;
+
+	if (tickets_reread(p->tickets, set, 1, name, &read)) {
+		cr_expect_eq(read.ino, INO);
+		at += sprintf(at, "%lu", (unsigned long)read.version);
+		for (size_t i = 0; i < read.count; i++)
+			at += sprintf(at, "%c%lu", i ? ',' : ':', (unsigned long)read.opened[i]);
+		if (strchr(expected, '!')) {
+			tickets_copied(set, &read);
+			strcpy(at, "!");
+		}
+	}
+	cr_expect_str_eq(got, expected, "%s: read again \"%s\", expected \"%s\"", p->script, got, expected);
+}
+
 static void step_process(struct play *p, const char *w, int letter, char *op)
 {
 	struct process who = process_of(letter, isdigit((unsigned char)w[1]) ? w[1] - '0' : 1);
@@ -180,6 +200,14 @@ static void step_process(struct play *p, const char *w, int letter, char *op)
 		struct store_save s = { .saved_ino = INO, .base = -1, .version = version, .previous = strtoul(strchr(op, '/') + 1, NULL, 10) };
 
 		tickets_appended(p->tickets, &who, 1, name, &s);
+		break;
+	}
+	case 'w': {
+		struct ticket_set *set;
+
+		cr_assert_eq(tickets_freeze(p->tickets, &who, &set), 0);
+		tickets_writing(set, version);
+		ticket_set_free(set);
 		break;
 	}
 	case 'k':
@@ -210,6 +238,8 @@ static void step_handle(struct play *p, const char *w, char *op)
 		*dot = 0;
 	if (*op == '=' || (op[0] == 'p' && op[1] == '=')) {
 		check(p, *set, name, *op == 'p', strchr(op, '=') + 1);
+	} else if (*op == '~') {
+		check_reread(p, *set, name, op + 1);
 	} else if (op[1] == 's') {
 		save(p, *set, name, op + 2);
 	} else {
@@ -308,6 +338,17 @@ static const struct script scripts[] = {
 	{ "4: the document of another thread since the read", "a:r10 a2:r10 a2:o2 2:s11/10@10T a:o1 1=11W,10T" },
 	{ "4: an event loop keeps both", "A:r10 A:o1 1:s11/10@10T A:r12 A:o1 1=12T,11W" },
 	{ "4: unknown processes are one with an event loop", "?:r10 ?:r11 ?:o1 1=11,10 1:s12/11@10 ?:o1 1=10+12W,11" },
+	{ "4: a read for a copy does not count: a backup before the save", "a:r10 a:w5 a:r11 a:o1 1~11:5! 1=11T,10T 1:s12/11@10T a:o1 1=10+12W" },
+	{ "4: nor before the save of a list in memory", "a:r10 a:o1 1:s11/10@10T a:r13 a:w5 a:o1 1~13:5! 1=13,11W 1:s14/13@11W 1=11+14W" },
+	{ "4: what was read for more than the copy counts", "a:r10 a:r11 a:r11 a:w5 a:o1 1~ 1=11T" },
+	{ "4: what was never read before has no older state", "a:r11 a:w5 a:o1 1~" },
+	{ "4: nor was it after the thread's own save", "a:r10 a:o1 1:s11/10@10T 1:c a:r11 a:o1 a:w5 1~11:5" },
+	{ "4: the file itself is no copy, nor what was written before", "a:w5 a:r10 a:r11 a:w7 a:o1 1~" },
+	{ "4: the last few files that were opened", "a:r10 a:r11 a:w1 a:w2 a:w3 a:w4 a:w5 a:o1 1~11:5,2,3,4" },
+	{ "4: other threads' reads are not this one's", "a:r10 a2:r11 a:w5 a:o1 1~" },
+	{ "4: other names' neither", "a:r10 a:r11.g a:w5 a:o1 1~ 1~.g" },
+	{ "4: in an event loop nothing ends by being read again", "A:r10 A:w5 A:r11 A:o1 1~" },
+	{ "4: what was copied counts again for the next save", "a:r10 a:w5 a:r11 a:o1 1~11:5! 1:s12/11@10T a:r13 a:w5 a:o1 1~13:5 1=13T" },
 	{ "6: two coroutines that read the same hold two", "A:r10 A:r10 A:o1 A:o2 1:s11/10@10T 2=11WL,10T 2:s12/11@10T A:o3 3=10+12W,11W" },
 	{ "6: three on three threads of a pool", "A:r10 A2:r10 A3:r10 A:o1 A2:o2 A3:o3 1:s11/10@10T 2:s12/11@10T 3=10+12WL,11WL,10 3:s13/12@10 A:o1 1=10+13W,10+12W,11W" },
 	{ "6: one candidate, the thread's own ticket is used up", "A:r10 A2:r10 A2:o1 1=10T 1:s11/10@10T A:o2 2=11W,10T" },
