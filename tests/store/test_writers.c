@@ -50,9 +50,10 @@ static struct text list_text(const struct list *l)
 	struct text t = { 0 };
 	FILE *f = open_memstream(&t.data, &t.size);
 
-	fputs("[\n", f);
+	/* Indentation before the first is of what stands around the messages: it stays when they have all gone. */
+	fputs("[\n  ", f);
 	for (size_t i = 0; i < l->count; i++)
-		fprintf(f, "%s  {\"role\": \"user\", \"content\": \"%llu\"}", i ? ",\n" : "", (unsigned long long)l->id[i]);
+		fprintf(f, "%s{\"role\": \"user\", \"content\": \"%llu\"}", i ? ",\n  " : "", (unsigned long long)l->id[i]);
 	fputs("\n]\n", f);
 	fclose(f);
 	return t;
