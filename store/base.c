@@ -19,7 +19,7 @@ static int empty_view(uint64_t ino, struct store_view **ret)
 	return 0;
 }
 
-static uint64_t last_known(const struct store_base *b)
+uint64_t base_last(const struct store_base *b)
 {
 	return b->own_count ? b->own[b->own_count - 1] : b->version;
 }
@@ -30,7 +30,7 @@ static int foreign_view(struct db_txn *txn, uint64_t ino, const struct store_bas
 	struct store_view *other, *v;
 	const struct view_item *item;
 	struct view_cursor c;
-	int err = view_load(txn, base->ino, last_known(base), &other);
+	int err = view_load(txn, base->ino, base_last(base), &other);
 
 	if (err == -ENOENT)
 		return empty_view(ino, ret);
@@ -199,7 +199,7 @@ static int frame_written(struct db_txn *txn, uint64_t ino, uint64_t version, str
 
 int base_frame(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct view_frame **ret)
 {
-	uint64_t last = last_known(base);
+	uint64_t last = base_last(base);
 	int err = -ENOENT;
 
 	*ret = NULL;
@@ -228,7 +228,7 @@ int view_text(struct db_txn *txn, struct store_view *v, struct buf *ret)
 
 int base_text(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct buf *ret)
 {
-	uint64_t last = last_known(base);
+	uint64_t last = base_last(base);
 	struct view_frame *frame = NULL;
 	struct store_view *v;
 	int err = -ENOENT;

@@ -5,6 +5,9 @@
 #include "store.h"
 #include "view.h"
 
+/* The newest version that a writer with this base knew; 0: none. */
+uint64_t base_last(const struct store_base *base);
+
 /*
  * The messages that a writer with this base knew: an index that is not to be read from, `current` itself when that is what it knew.
  * `current` is the newest version of document `ino`.

@@ -117,6 +117,7 @@ int store_path(struct store *s, uint64_t ino, char *buf, size_t size)
 
 int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *ret_ino, uint64_t *ret_version)
 {
+	char own[STORE_NAME_MAX + 1];
 	struct rec_entry e;
 	struct rec_head head;
 	struct rec_attr a;
@@ -131,13 +132,13 @@ int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *r
 		key = key_plain(e.ino, REC_HEAD);
 		err = record_get(txn, &key, &head, sizeof(head), NULL);
 		if (!err)
-			err = attr_get(txn, e.ino, &a, NULL);
+			err = attr_get(txn, e.ino, &a, own);
 	}
 	db_read_end(txn);
 	if (err)
 		return err;
 	*ret_ino = e.ino;
-	*ret_version = a.parent ? 0 : head.version;
+	*ret_version = a.parent || a.size != parent || strcmp(own, name) ? 0 : head.version;
 	return 0;
 }
 

@@ -421,6 +421,55 @@ int apply_document(struct apply *a)
 	return apply_write(a, c);
 }
 
+/* Whether the document holds messages that its writer had seen by this name, before it was renamed away. What is no list counts as one that does. */
+static int goes_on(struct apply *a, bool *ret)
+{
+	const struct store_save *save = a->save;
+	struct written *w = &a->job->written;
+	struct store_view *v;
+	struct merge_diff d;
+	int err = 0;
+
+	*ret = false;
+	for (size_t i = 0; !err && !*ret && i < save->base_count; i++) {
+		if (save->bases[i].ino != a->target.ino || !base_last(&save->bases[i]))
+			continue;
+		err = view_load(a->txn, a->target.ino, base_last(&save->bases[i]), &v);
+		if (err == -ENOENT) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			return err;
+		if (!lists_alike(v->frame, a->job->frame))
+			*ret = a->job->frame->kind != DOC_EMPTY;
+		else if (!(err = merge_diff(w, v, &d))) {
+			*ret = d.added < w->count;
+			merge_diff_release(&d);
+		}
+		store_view_unref(v);
+	}
+	return err;
+}
+
+/* The name's document goes by another name, or was unlinked by one: whether it is what the writer goes on from (rule 13). */
+static int settle_former(struct apply *a)
+{
+	bool same = false;
+	int err;
+
+	if ((!a->target.moved && !a->target.elsewhere) || a->job->raw || (a->save->flags & (SAVE_UNDO | STORE_SAVE_APPEND | STORE_SAVE_LINES)))
+		return 0;
+	err = goes_on(a, &same);
+	if (err)
+		return err;
+	if (a->target.elsewhere)
+		return same ? tree_revive(a->txn, &a->target) : 0;
+	if (!same && !(a->save->flags & STORE_SAVE_LINEAGE))
+		return tree_begin_anew(a->txn, a->save, &a->target);
+	return 0;
+}
+
 /* What an empty append asks for has been done. */
 static bool nothing_to_append(const struct job *job)
 {
@@ -452,6 +501,9 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	}
 	if (!a.target.linked)
 		job->touched_dir = a.target.parent;
+	err = settle_former(&a);
+	if (err)
+		return err;
 	if (a.target.moved && !job->raw)
 		err = tree_reclaim(txn, &a.target);
 	if (err)

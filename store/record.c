@@ -160,7 +160,7 @@ int attr_load(struct db_txn *txn, uint64_t ino, struct store_attr *ret)
 		err = record_get(txn, &key, &h, sizeof(h), NULL);
 		if (err)
 			return err == -ENOENT ? -EUCLEAN : err;
-		out.version = h.version;
+		out.version = h.version - h.unlinked;
 		out.size = h.size;
 		out.messages = h.count;
 		out.lines = h.kind == DOC_LINES;

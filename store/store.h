@@ -76,7 +76,7 @@ struct store_attr {
 	uint32_t uid, gid;
 	uint64_t size;
 	struct timespec atime, mtime, ctime;
-	uint64_t version;		/* documents: the newest; 0 for other kinds */
+	uint64_t version;		/* documents: the newest, of an unlinked one the last that it had; 0 for other kinds */
 	uint64_t messages;		/* documents: how many the newest version has */
 	bool lines;			/* documents: the newest version is lines */
 	char name[STORE_NAME_MAX + 1];	/* the name under `parent` */
@@ -98,7 +98,7 @@ int store_resolve(struct store *s, const char *path, struct store_attr *ret);
 int store_path(struct store *s, uint64_t ino, char *buf, size_t size);
 
 /*
- * The document that had this name and was unlinked or renamed away: its inode, and its newest version, or 0 when it goes by another name.
+ * The document that had this name and was unlinked or renamed away: its inode, and its newest version, or 0 when it goes, or went last, by another name.
  * -ENOENT when there was none. A document saved under the name later continues that inode (merge-rules 13).
  */
 int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *ret_ino, uint64_t *ret_version);

@@ -52,12 +52,13 @@ static bool knew(const struct store_save *save, uint64_t ino)
 
 static int take_former(struct db_txn *txn, const struct store_save *save, struct tree_target *t)
 {
+	char own[STORE_NAME_MAX + 1];
 	struct rec_entry e;
 	struct rec_attr a;
 	int err = entry_get(txn, t->parent, REC_TOMB, t->name, &e);
 
 	if (!err)
-		err = attr_get(txn, e.ino, &a, NULL);
+		err = attr_get(txn, e.ino, &a, own);
 	if (!err && a.parent && !(save->flags & STORE_SAVE_LINEAGE) && !knew(save, e.ino))
 		err = -ENOENT;
 	if (err)
@@ -65,7 +66,15 @@ static int take_former(struct db_txn *txn, const struct store_save *save, struct
 	t->ino = e.ino;
 	t->moved = a.parent != 0;
 	t->former = !t->moved;
+	t->elsewhere = t->former && (a.size != t->parent || strcmp(own, t->name));
 	return 0;
+}
+
+int tree_begin_anew(struct db_txn *txn, const struct store_save *save, struct tree_target *t)
+{
+	t->former = t->moved = t->elsewhere = false;
+	t->ino = save->ino;
+	return t->ino ? 0 : tree_new_ino(txn, &t->ino);
 }
 
 int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_target *ret)
@@ -94,10 +103,8 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
 				err = -EUCLEAN;
 		} else if (err == -ENOENT) {
 			err = take_former(txn, save, &t);
-			if (err == -ENOENT) {
-				t.ino = save->ino;
-				err = t.ino ? 0 : tree_new_ino(txn, &t.ino);
-			}
+			if (err == -ENOENT)
+				err = tree_begin_anew(txn, save, &t);
 		}
 	}
 	if (err)
@@ -208,6 +215,35 @@ int tree_reclaim(struct db_txn *txn, struct tree_target *t)
 	t->attr = a;
 	t->linked = t->document = true;
 	return 0;
+}
+
+int tree_revive(struct db_txn *txn, struct tree_target *t)
+{
+	struct key head = key_plain(t->ino, REC_HEAD), change;
+	char own[STORE_NAME_MAX + 1];
+	struct rec_change c;
+	struct rec_head h;
+	struct rec_entry e;
+	struct rec_attr a;
+	int err = record_get(txn, &head, &h, sizeof(h), NULL);
+
+	if (!err)
+		err = attr_get(txn, t->ino, &a, own);
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
+	change = key_number(t->ino, REC_CHANGE, h.version);
+	err = record_get(txn, &change, &c, sizeof(c), NULL);
+	c.removed = 0;
+	if (!err)
+		err = record_put(txn, &change, &c, sizeof(c));
+	h.unlinked = 0;
+	if (!err)
+		err = record_put(txn, &head, &h, sizeof(h));
+	if (!err)
+		err = entry_get(txn, a.size, REC_TOMB, own, &e);
+	if (!err && e.ino == t->ino)
+		err = entry_del(txn, a.size, REC_TOMB, own);
+	return err == -ENOENT ? 0 : err;
 }
 
 static struct rec_attr new_attr(const struct store_save *save, enum store_kind kind)

@@ -13,6 +13,7 @@ struct tree_target {
 	bool linked;		/* it exists under its name */
 	bool document;		/* it exists and is a document */
 	bool former;		/* a document that had the name comes back */
+	bool elsewhere;		/* and it was another name by which it was unlinked */
 	bool moved;		/* the document `ino` had the name, goes by another one now, and the writer knew it by this one */
 };
 
@@ -24,6 +25,14 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
  * what others saved in between is merged, and what it was renamed to becomes a copy of it.
  */
 int tree_reclaim(struct db_txn *txn, struct tree_target *t);
+
+/*
+ * The same for one that had been renamed away and was unlinked there: that took a backup's name from it, and nothing from this name's history. It is
+ * as if it had not been unlinked; to be linked by tree_link_document.
+ */
+int tree_revive(struct db_txn *txn, struct tree_target *t);
+/* The target is a new document, not the one that had the name. */
+int tree_begin_anew(struct db_txn *txn, const struct store_save *save, struct tree_target *t);
 
 /* Makes the target a linked document, if it is not. Bytes that it had as a scratch file are kept in the rejected directory. */
 int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct store_save *save);

@@ -366,6 +366,51 @@ Test(history, a_name_keeps_what_is_saved_under_it)
 	}
 }
 
+/* Rule 13: another has unlinked the backup. Who goes on from the session has it back with its history, who begins anew has not. */
+Test(history, unlinked_by_another_name)
+{
+	static const struct {
+		const char *written, *result;
+	} table[] = { { "[1,3]", "[1,2,3]" }, { "[9]", "[9]" }, { "[]", "[]" } };
+
+	EACH_MODE(delay) {
+		char *dir = dir_make();
+		struct store *s = must_open(dir, delay);
+
+		for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+			struct text one = { "[1]", 3 }, two = { "[1,2]", 5 };
+			struct text written = { (char *)table[i].written, strlen(table[i].written) };
+			uint64_t ino, version;
+			struct store_base base;
+			struct store_save save;
+			struct store_attr a;
+			char name[16];
+
+			snprintf(name, sizeof(name), "%zu.json", i);
+			save = save_text(s, name, one, NULL, 0);
+			must_save(&save, "one");
+			base = base_at(save.saved_ino, 1);
+			save = save_text(s, name, two, &base, 0);
+			must_save(&save, "two");
+			cr_assert_eq(store_rename(s, STORE_ROOT, name, STORE_ROOT, "backup", 0, false), 0);
+			cr_assert_eq(store_unlink(s, STORE_ROOT, "backup", true, NULL), 0);
+			cr_assert_eq(store_former(s, STORE_ROOT, name, &ino, &version), 0);
+			cr_assert(ino == base.ino && version == 0, "version %llu", (unsigned long long)version);
+			/* Who has it open reads on. */
+			cr_assert_eq(store_getattr(s, base.ino, &a), 0);
+			cr_assert(a.version == 2 && a.size == two.size, "version %llu", (unsigned long long)a.version);
+			save = save_text(s, name, written, &base, 0);
+			must_save(&save, written.data);
+			check_name(s, name, table[i].result, written.data);
+			cr_assert_eq(save.saved_ino, base.ino);
+			check_version(s, base.ino, 2, two, "before it went");
+			cr_assert_eq(store_former(s, STORE_ROOT, "backup", &ino, &version), i ? 0 : -ENOENT);
+		}
+		must_close(s);
+		dir_remove(dir);
+	}
+}
+
 /* Undoing a file's unlink does not touch another that has its name now. */
 Test(history, undo_of_a_name_that_is_taken)
 {
