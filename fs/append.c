@@ -40,15 +40,16 @@ static void set_pending(struct handle *h)
 	atomic_store(&h->pending, size);
 }
 
-static void lines_saved(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
+static void lines_saved(struct mount *m, struct handle *h, const struct work *w)
 {
+	const struct store_save *save = &w->save;
 	struct ticket_set *set = h->set;
 
 	if (save->saved_ino) {
 		h->set = NULL;	/* what it was opened with has not been used by this */
-		save_done(m, h, place, save);
+		save_done(m, h, w);
 		h->set = set;
-		tickets_appended(m->tickets, &h->writer, place->parent, place->name, save);
+		tickets_appended(m->tickets, &h->writer, w->place.parent, w->place.name, save);
 	}
 	h->unsynced |= (save->flags & STORE_SAVE_SOON) != 0;
 	draft_drop(&h->draft, save->tail_size);
@@ -67,7 +68,7 @@ int append_commit(struct mount *m, struct handle *h, size_t size, unsigned flags
 	if (!save_orphaned(h, &w.place))
 		err = store_save(m->store, &w.save);
 	if (!err)
-		lines_saved(m, h, &w.place, &w.save);
+		lines_saved(m, h, &w);
 	return err;
 }
 
@@ -104,7 +105,7 @@ static int commit_rewrite(struct mount *m, struct handle *h)
 		return 0;
 	err = store_save(m->store, &w.save);
 	if (!err) {
-		save_done(m, h, &w.place, &w.save);
+		save_done(m, h, &w);
 		draft_release(&h->draft);
 		h->has_draft = false;
 	}
@@ -159,7 +160,7 @@ static void lines_flushed(struct store_save *save)
 	if (!err) {
 		h->unsynced = false;
 		if (save->tail_size)
-			lines_saved(w->mount, h, &w->place, save);
+			lines_saved(w->mount, h, w);
 	}
 	h->saving = false;
 	pthread_cond_broadcast(&h->idle);

@@ -30,6 +30,8 @@ struct handle {
 	enum handle_kind kind;
 	uint64_t ino;			/* lock, once it is open: an embryo may become another inode */
 	struct inode *inode;		/* NULL for HANDLE_BYTES */
+	uint64_t parent;		/* the name it was opened by */
+	char name[STORE_NAME_MAX + 1];
 	int flags;			/* of open(2) */
 	bool appends;			/* to lines, with O_APPEND */
 	struct process opener;

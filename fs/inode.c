@@ -126,6 +126,8 @@ static struct inode *make_embryo(struct inodes *t, const struct store_attr *a, p
 		i = add(t, a->ino, a->parent, a->name);
 	if (!i)
 		return NULL;
+	i->parent = a->parent;
+	strcpy(i->name, a->name);
 	i->embryo = true;
 	i->unlinked = false;
 	i->creator = creator;
@@ -296,6 +298,7 @@ void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char 
 	if (i) {
 		i->parent = parent;
 		strncpy(i->name, name, STORE_NAME_MAX);
+		i->unlinked = false;
 	}
 	pthread_mutex_unlock(&t->lock);
 }

@@ -108,6 +108,8 @@ static int open_file(struct mount *m, const struct process *who, struct store_at
 		inodes_close(m->inodes, inode, &unlinked);
 		return err;
 	}
+	h->parent = a->parent;
+	strcpy(h->name, a->name);
 	h->opened = shown_now(m->shown);
 	h->appends = (flags & O_APPEND) && kind == HANDLE_DOCUMENT && (a->lines || store_is_lines_name(a->name));
 	h->seen = a->version;
@@ -170,10 +172,10 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	if (err)
 		return err;
 	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
-	if (store_former(m->store, parent, name, &new.ino, &version) || store_getattr(m->store, new.ino, a) || a->parent) {
-		err = store_new_ino(m->store, &new.ino);
+	if (store_former(m->store, parent, name, &new.ino, &version) || store_getattr(m->store, new.ino, a) || a->parent)
 		temp = TEMP_FRESH;
-	}
+	if (temp == TEMP_FRESH || !version)
+		err = store_new_ino(m->store, &new.ino);
 	strcpy(new.name, name);
 	if (!err)
 		err = inodes_open_embryo(m->inodes, &new, ctx->pid ? ctx->pid : INODE_UNKNOWN, fi->flags & O_EXCL, hatched, &inode, ret_fresh);
@@ -276,10 +278,19 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 		if (known)
 			a->parent = 0;
 	}
+	/* It has lost its name since that was looked up, and what is saved through it would have none. */
+	if (!err && !a->parent && a->kind == STORE_DOCUMENT && (fi->flags & O_ACCMODE) != O_RDONLY) {
+		if (anew && looked_name(m->looked, who->tid, ino, &former.parent, former.name))
+			return open_by_name(m, req, who, former.parent, former.name, a->mode, fi, a, &fresh, ret);
+		err = -ENOENT;
+	}
 	if (!err && anew)
 		err = claim(m, who, a, fi->flags);
 	if (!err)
 		err = open_file(m, who, a, fi->flags, false, 0, NULL, ret);
+	/* It may have been renamed since that was looked up. */
+	if (!err)
+		looked_name(m->looked, who->tid, ino, &(*ret)->parent, (*ret)->name);
 	if (!err && !anew && is_gone(m, a)) {
 		handle_free(m, *ret);
 		err = -ENOENT;

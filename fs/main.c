@@ -268,6 +268,7 @@ static void mount_release(struct mount *m)
 	inodes_free(m->inodes);
 	shown_free(m->shown);
 	renamed_free(m->renamed);
+	looked_free(m->looked);
 	epoch_free(m->epoch);
 	loop_free(m->loop);
 	store_close(m->store);
@@ -293,6 +294,8 @@ static int mount_prepare(struct mount *m)
 		err = shown_new(&m->shown);
 	if (!err)
 		err = renamed_new(&m->renamed);
+	if (!err)
+		err = looked_new(&m->looked);
 	if (!err)
 		err = epoch_new(&m->epoch);
 	if (!err)

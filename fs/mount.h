@@ -9,6 +9,7 @@
 
 #include "epoch.h"
 #include "inode.h"
+#include "looked.h"
 #include "loop.h"
 #include "process.h"
 #include "store.h"
@@ -33,6 +34,7 @@ struct mount {
 	struct temps *temps;
 	struct shown *shown;
 	struct renamed *renamed;
+	struct looked *looked;
 	struct epoch *epoch;
 	struct loop *loop;
 	struct process self;

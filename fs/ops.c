@@ -78,18 +78,21 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		pid_t pid = fuse_req_ctx(req)->pid;
 
 		/* One without a name can't be told from the embryo's creator, so it is none. */
-		if (inodes_find_embryo(m->inodes, parent, name, pid ? pid : INODE_NOBODY, &a) || find_own(m, req, parent, name, err, &a)) {
+		if (inodes_find_embryo(m->inodes, parent, name, pid ? pid : INODE_NOBODY, &a) || find_own(m, req, parent, name, err, &a))
 			err = 0;
-		} else {
+		/* When there was none before either: it may have come back meanwhile. */
+		else if (store_former(m->store, parent, name, &ino, &version))
+			err = store_lookup(m->store, parent, name, &a);
+		if (err) {
 			struct process who = caller(req);
 
 			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
-			if (store_former(m->store, parent, name, &ino, &version))
-				ino = version = 0;
 			if (!makes_anew(m, parent, name, &who))
 				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}
+	if (!err && a.kind == STORE_DOCUMENT)
+		looked_note(m->looked, fuse_req_ctx(req)->pid, a.ino, parent, name);
 	if (err)
 		fuse_reply_err(req, -err);
 	else

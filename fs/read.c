@@ -19,17 +19,24 @@ static int newest(struct mount *m, uint64_t ino, struct store_view **ret)
 	if (err != -ENOENT)
 		return err;
 	err = store_getattr(m->store, ino, &a);
-	if (!err && a.kind == STORE_DOCUMENT && a.version > 1)
-		err = store_view_open(m->store, ino, a.version - 1, ret);
+	if (!err && a.kind == STORE_DOCUMENT && a.version)
+		err = store_view_open(m->store, ino, a.version, ret);
 	return err;
+}
+
+/* Whether it was by the name it was opened by that the document was unlinked. It may also have been renamed before, or have come back. */
+static bool lost_name(struct mount *m, const struct handle *h)
+{
+	uint64_t ino, version;
+
+	return !store_former(m->store, h->parent, h->name, &ino, &version) && ino == h->ino && version;
 }
 
 int read_begin(struct mount *m, struct handle *h, const struct process *who, size_t size)
 {
-	char before[STORE_NAME_MAX + 1];
 	struct store_view *v = NULL;
 	struct place place;
-	uint64_t version, parent;
+	uint64_t version;
 	int err;
 
 	if (h->view || h->raw || h->empty)
@@ -58,14 +65,9 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	inodes_place(m->inodes, h->inode, &place);
 	if (v)
 		temps_read(m->temps, place.name, h->ino);
-	if (!place.unlinked)
-		tickets_shown(m->tickets, who, place.parent, place.name, v ? h->ino : 0, v ? store_view_version(v) : 0);
-	/*
-	 * It was opened by the name it had, perhaps, and will be saved by that. Told once only when it has that name again: of two
-	 * uses one would stay, and such leftovers drive out the tickets of tasks that wait.
-	 */
-	if (v && renamed_from(m->renamed, h->ino, &parent, before) && (place.unlinked || parent != place.parent || strcmp(before, place.name)))
-		tickets_shown(m->tickets, who, parent, before, h->ino, store_view_version(v));
+	/* It will be saved by the name it was opened by. */
+	if (!place.unlinked || (v && !lost_name(m, h)))
+		tickets_shown(m->tickets, who, h->parent, h->name, v ? h->ino : 0, v ? store_view_version(v) : 0);
 	/* A handle that is read before it is written, or written again, or that made the file, is based on what it reads now. */
 	if (handle_writes(h) && !h->dirty && (v || !h->created)) {
 		struct ticket_set *set;

@@ -70,23 +70,6 @@ static const struct rename *latest(const struct renamed *r, unsigned i)
 	return i < COUNT && i < r->next && now() - e->at <= SECONDS ? e : NULL;
 }
 
-bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1])
-{
-	const struct rename *e;
-	bool found = false;
-
-	pthread_mutex_lock(&r->lock);
-	for (unsigned i = 0; !found && (e = latest(r, i)); i++) {
-		if (e->ino != ino)
-			continue;
-		*ret_parent = e->parent;
-		strcpy(name, e->name);
-		found = true;
-	}
-	pthread_mutex_unlock(&r->lock);
-	return found;
-}
-
 bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, bool *ret_read)
 {
 	const struct rename *e;

@@ -16,9 +16,6 @@ void renamed_free(struct renamed *r);	/* NULL is fine */
 /* `read`: who did it had read the document by that name, and not saved since. */
 void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, bool read);
 
-/* The name that the document had before. */
-bool renamed_from(struct renamed *r, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);
-
 /*
  * Whether it was this process that renamed a document of that name away last. Then *ret_thread, its thread that did, and *ret_read, as in
  * renamed_add, are set; both may be NULL.

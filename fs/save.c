@@ -182,10 +182,13 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	struct place *place = &w->place;
 	struct store_attr a;
 	int64_t mtime;
+	bool own;
 
 	inodes_place(m->inodes, h->inode, place);
+	/* Others may rename it, and unlink it there: its writer knows it by the name it was opened by. */
+	own = place->embryo || renamed_by(m->renamed, h->parent, h->name, &h->writer, NULL, NULL);
 	*save = (struct store_save){
-		.ino = h->ino, .parent = place->parent, .name = place->name, .prefix = h->draft.base, .prefix_size = h->draft.keep,
+		.ino = h->ino, .parent = own ? place->parent : h->parent, .name = own ? place->name : h->name, .prefix = h->draft.base, .prefix_size = h->draft.keep,
 		.tail = h->draft.tail, .tail_size = h->draft.tail_size, .mode = place->mode, .uid = place->uid, .gid = place->gid,
 	};
 	if (!place->embryo && place->unlinked && !store_getattr(m->store, h->ino, &a)) {
@@ -200,7 +203,7 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 		save->flags |= STORE_SAVE_MTIME;
 		save->mtime = (struct timespec){ mtime / NS - (mtime % NS < 0), (mtime % NS + NS) % NS };
 	}
-	save_fill(w, m, h->set, &h->writer, place->parent, place->name);
+	save_fill(w, m, h->set, &h->writer, save->parent, save->name);
 }
 
 bool save_orphaned(const struct handle *h, const struct place *place)
@@ -221,14 +224,19 @@ static char *copy_draft(struct handle *h)
 	return bytes;
 }
 
-void save_done(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save)
+void save_done(struct mount *m, struct handle *h, const struct work *w)
 {
+	const struct store_save *save = &w->save;
+	const struct place *place = &w->place;
 	uint64_t id;
 
 	h->dirty = h->truncated = h->created = false;
 	atomic_store(&h->draft_size, HANDLE_NONE);
 	atomic_store(&h->mtime, HANDLE_NO_TIME);
 	inodes_hatch(m->inodes, h->inode, save->saved_ino);
+	/* It may have come back from another name (rule 13). */
+	if (place->embryo)
+		inodes_renamed(m->inodes, save->saved_ino, place->parent, place->name);
 	if (save->saved_ino)
 		h->ino = save->saved_ino;
 	store_view_unref(h->view);
@@ -237,7 +245,7 @@ void save_done(struct mount *m, struct handle *h, const struct place *place, con
 	h->raw = h->empty = false;
 	h->opened = shown_now(m->shown);
 	h->own = save->version;
-	save_note(m, h->set, place->parent, place->name, save);
+	save_note(m, h->set, w->parent, w->name, save);
 	id = atomic_load(&h->temp);
 	if (id && temps_needs(m->temps, place->name, id))
 		temps_saved(m->temps, place->name, id, save->saved_ino, save->version,
@@ -256,7 +264,7 @@ static void flushed(struct store_save *save)
 	pthread_mutex_lock(&h->lock);
 	err = save->error;
 	if (!err)
-		save_done(w->mount, h, &w->place, save);
+		save_done(w->mount, h, w);
 	else if (err != -EINVAL)
 		h->refused = err;	/* what is incomplete gets another chance at release */
 	h->saving = false;
@@ -358,7 +366,7 @@ void save_release(struct mount *m, struct handle *h)
 	if (err)
 		reject(m, h, &w.place, err, w.save.error_offset, w.save.reason);
 	else if (w.save.version)
-		save_done(m, h, &w.place, &w.save);
+		save_done(m, h, &w);
 out:
 	handle_unlock(h);
 }

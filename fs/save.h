@@ -8,7 +8,7 @@ struct work {
 	struct store_save save;	/* first, so that it leads to the rest */
 	struct mount *mount;
 	struct ticket_set *set;	/* may be NULL */
-	uint64_t parent;	/* the name it is saved under */
+	uint64_t parent;	/* the name by which its writer knows it */
 	const char *name;
 	bool rename;
 	struct store_base before;	/* for a process older than the daemon */
@@ -17,14 +17,14 @@ struct work {
 	struct place place;
 };
 
-/* Fills in who saves under that name, and what it is based on. */
+/* Fills in who saves under that name, and what it is based on. *w stays until it is saved. */
 void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
 /* Tells who keeps account of what was seen and saved. */
 void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save);
 /* Fills in the save of the draft. */
 void save_prepare(struct mount *m, struct handle *h, struct work *w);
 /* It has succeeded. */
-void save_done(struct mount *m, struct handle *h, const struct place *place, const struct store_save *save);
+void save_done(struct mount *m, struct handle *h, const struct work *w);
 
 /* A file that its own writer unlinked has no name to be saved under: as on any filesystem it goes with the handle. */
 bool save_orphaned(const struct handle *h, const struct place *place);

@@ -63,6 +63,9 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 	if (!r)
 		return -ENOMEM;
 	struct entry *e = newest_of_thread(r, who);
+	/* Away by another name it may come back; the store finds out whether what is saved goes on from it. */
+	if (e && ino && !version && e->ino == ino && e->version && !processes_events(s->processes, who))
+		return 0;
 	if (e && e->ino == ino && e->version == version) {
 		e->last = s->now;
 		e->count += e->count < SEEN_COUNT_MAX;

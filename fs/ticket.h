@@ -27,7 +27,8 @@ void tickets_free(struct tickets *t);
 
 /*
  * Rule 1: `who` was shown version `version` of inode `ino` under that name: a handle's first read, or a look-up answered
- * ENOENT (`version` is then the newest of the document that had the name, `ino` its inode; both 0 when there never was one).
+ * ENOENT (`version` is then the newest of the document that had the name, `ino` its inode; both 0 when there never was one). That a document goes
+ * by another name (`version` 0, but not `ino`) does not end what a thread that goes step by step had seen of it.
  * Shown again what its thread's newest unused ticket of the name already says, that ticket becomes newer and can be used once
  * more (at most 64 times). Of other versions a process holds 64 unused tickets a name.
  * Out of memory: the oldest tickets go; never fails.

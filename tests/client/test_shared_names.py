@@ -1,124 +1,15 @@
 #!/usr/bin/python3
-"""Names that several writers share: the .bak dance by tasks of one process (rule 13), one temp name for all (rule 14)."""
+"""One temp name for several writers (rule 14)."""
 import errno
 import fcntl
 import json
 import os
 import random
-import select
 import time
 
+from steps import Steps, contents, document
 from tally import read_whole
-from harness import CONTROL, HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, fails, forked, main, read, require, together, write
-
-
-class Steps:
-	"""A process that goes through a generator: step() returns when it has come to its next yield, end() when it has ended."""
-
-	def __init__(self, generator, events=False):
-		self.go, self.gone = os.pipe(), os.pipe()
-		self.stands = False
-		self.child = Child(self.run, generator, events)
-		os.close(self.go[0])
-		os.close(self.gone[1])
-
-	def run(self, generator, events):
-		os.close(self.go[1])
-		loop = select.epoll() if events else None	# what counts as an event loop
-		for _ in generator:
-			os.write(self.gone[1], b"x")
-			os.read(self.go[0], 1)
-		return loop is not None
-
-	def on(self):
-		if self.stands:
-			os.write(self.go[1], b"x")
-		self.stands = bool(os.read(self.gone[0], 1))
-		return self.stands
-
-	def step(self, count=1):
-		for _ in range(count):
-			require(self.on() or self.child.result(), "the process ended early")
-
-	def end(self):
-		while self.on():
-			pass
-		self.close()
-		return self.child.result()
-
-	def close(self):
-		os.close(self.gone[0])
-		os.close(self.go[1])
-
-
-def document(*texts):
-	return json.dumps([{"role": "user", "content": text} for text in texts]).encode()
-
-
-def contents(path):
-	size, data = read_whole(path)
-	equal(size, len(data), "size by fstat")
-	return [m["content"] for m in json.loads(data)]
-
-
-# ---- Rule 13 -----------------------------------------------------------------------------------------------------
-
-def dance(path, number, data):
-	"""Roo-Code's save."""
-	temp, backup = f"{path}.new_{number}.tmp", f"{path}.bak_{number}.tmp"
-	write(temp, data)
-	os.rename(path, backup)
-	os.rename(temp, path)
-	os.unlink(backup)
-
-
-@case("rule 13: a task that waits while others of its process dance on keeps its ticket")
-def long_wait(t):
-	path = t.path("s.json")
-	forked(write, path, document("first"))	# what this process wrote its children know
-
-	def tasks():
-		yield
-		for n in range(120):
-			if n == 40:
-				mine = contents(path)
-			dance(path, n, document(*contents(path), f"other {n}"))
-		dance(path, "mine", document(*mine, "mine"))
-	Steps(tasks(), events=True).end()
-	equal(contents(path), ["first", *[f"other {n}" for n in range(120)], "mine"], "in the end")
-	equal(os.listdir(t.dir), ["s.json"], "names that are left")
-
-
-@cases("rule 13: {} that has danced, and finds the name away by another, knows that it knows nothing", [
-	(what, events) for what, events in (("a process", False), ("an event loop", True))])
-def away_by_another(t, name, events):
-	path = t.path("s.json")
-	forked(write, path, document("first"))
-
-	def other():
-		yield
-		mine = document(*contents(path), "other")
-		os.rename(path, path + ".bak")
-		yield
-		write(path + ".new", mine)
-		os.rename(path + ".new", path)
-		os.unlink(path + ".bak")
-
-	def danced():
-		dance(path, 1, document(*contents(path), "danced"))
-		yield
-		equal(os.path.exists(path), False, "the session is there while another dances")
-		yield
-		dance(path, 2, document("danced again"))
-	one, another = Steps(danced(), events), Steps(other())
-	another.step()
-	one.step()
-	another.step()
-	one.step()
-	another.end()
-	one.end()
-	equal(contents(path), ["first", "danced", "other", "danced again"], "in the end")
-	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+from harness import CONTROL, HISTORYCTL, QUICK, SEED, case, cases, command, equal, fails, forked, main, read, require, together, write
 
 
 # ---- Rule 14 -----------------------------------------------------------------------------------------------------

@@ -80,3 +80,40 @@ Test(inode, what_was_committed_since_the_look_up_is_looked_up_again)
 	inodes_close(t, i, &unlinked);
 	inodes_close(t, made, &unlinked);
 }
+
+/* A document that was unlinked by another name than it is made anew by, and is open still. */
+Test(inode, what_is_made_anew_has_the_name_it_is_made_by)
+{
+	struct process who = { .tgid = OTHER, .start = 1, .known = true };
+	struct store_attr a;
+	struct inode *reader;
+	struct place place;
+	bool unlinked;
+
+	cr_assert_eq(inodes_open(t, 20, DIRECTORY, "s.json~", &reader), 0);
+	cr_assert(inodes_unlinked(t, 20, &who));
+	make();
+	cr_assert_eq(made, reader);
+	inodes_place(t, made, &place);
+	cr_assert(strcmp(place.name, "s.json") == 0 && !place.unlinked, "%s", place.name);
+	cr_assert(inodes_find_embryo(t, DIRECTORY, "s.json", MAKER, &a));
+	cr_assert_not(inodes_find_embryo(t, DIRECTORY, "s.json~", MAKER, &a));
+	inodes_close(t, made, &unlinked);
+	inodes_close(t, reader, &unlinked);
+}
+
+Test(inode, what_has_come_back_has_a_name)
+{
+	struct process who = { .tgid = OTHER, .start = 1, .known = true };
+	struct inode *reader;
+	struct place place;
+	bool unlinked;
+
+	cr_assert_eq(inodes_open(t, 20, DIRECTORY, "s.json~", &reader), 0);
+	inodes_unlinked(t, 20, &who);
+	inodes_renamed(t, 20, DIRECTORY, "s.json");
+	inodes_place(t, reader, &place);
+	cr_assert(strcmp(place.name, "s.json") == 0 && !place.unlinked, "%s", place.name);
+	inodes_close(t, reader, &unlinked);
+	cr_assert_not(unlinked, "it would be forgotten");
+}
