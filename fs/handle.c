@@ -39,6 +39,9 @@ void handle_free(struct mount *m, struct handle *h)
 	handle_unsettled(m, h, false);
 	if (h->inode)
 		inodes_remove_handle(m->inodes, h->inode, h);
+	/* Who renames the file may have found the handle before that. */
+	handle_lock(h);
+	handle_unlock(h);
 	draft_release(&h->draft);
 	store_view_unref(h->view);
 	ticket_set_free(h->set);
@@ -155,12 +158,26 @@ void handle_releasing(struct handle *h)
 		atomic_store(&h->unsettled, UINT64_MAX);
 }
 
+struct unsettled {
+	uint64_t parent, latest;
+	const char *name;
+};
+
 static void visit_unsettled(struct handle *h, void *arg)
 {
-	uint64_t at = atomic_load(&h->unsettled), *latest = arg;
+	struct unsettled *u = arg;
+	uint64_t at = atomic_load(&h->unsettled);
 
-	if (at > *latest)
-		*latest = at;
+	if (at > u->latest)
+		u->latest = at;
+}
+
+static void visit_early(struct handle *h, void *arg)
+{
+	const struct unsettled *u = arg;
+
+	if (h->early && early_is(h, u->parent, u->name))
+		visit_unsettled(h, arg);
 }
 
 void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name)
@@ -168,13 +185,15 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 	struct store_attr a;
 
 	while (atomic_load(&m->unsettled)) {
-		uint64_t latest = 0;
+		struct unsettled u = { .parent = parent, .name = name };
 
 		if (!ino && inodes_find_embryo(m->inodes, parent, name, 0, &a))
-			inodes_visit(m->inodes, a.ino, visit_unsettled, &latest);
+			inodes_visit(m->inodes, a.ino, visit_unsettled, &u);
 		else if (ino)
-			inodes_visit(m->inodes, ino, visit_unsettled, &latest);
-		if (!latest || (latest != UINT64_MAX && now_ns() - latest > SETTLE_NS))
+			inodes_visit(m->inodes, ino, visit_unsettled, &u);
+		if (name && atomic_load(&m->early))
+			inodes_visit(m->inodes, 0, visit_early, &u);
+		if (!u.latest || (u.latest != UINT64_MAX && now_ns() - u.latest > SETTLE_NS))
 			return;
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}

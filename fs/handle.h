@@ -30,12 +30,12 @@ struct handle {
 	enum handle_kind kind;
 	uint64_t ino;			/* lock, once it is open: an embryo may become another inode */
 	struct inode *inode;		/* NULL for HANDLE_BYTES */
-	uint64_t parent;		/* the name it was opened by */
-	char name[STORE_NAME_MAX + 1];
 	int flags;			/* of open(2) */
 	bool appends;			/* to lines, with O_APPEND */
 	struct process opener;
 	struct handle *next_handle;	/* the inode table's */
+	bool closed;			/* of a plain file: its release has come; the inode table's */
+	struct early *early;		/* a plain file that was renamed to a document before it was closed; the inode table's, as what is in it */
 	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NONE: there is none */
 	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
 	_Atomic uint64_t pending;	/* bytes of a line that has begun */
@@ -43,11 +43,14 @@ struct handle {
 	_Atomic int64_t mtime;		/* that utimensat gave to the draft; HANDLE_NO_TIME: none since it was last written */
 	_Atomic uint64_t temp;		/* its entry among the temp files; 0: it is none */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
+	atomic_bool begun;		/* something was written */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
 
 	pthread_mutex_t lock;
 	/* All under `lock`. */
+	uint64_t parent;		/* the name it was opened by, or got by a rename of its own */
+	char name[STORE_NAME_MAX + 1];
 	pthread_cond_t idle;		/* `saving` ended */
 	bool saving;			/* the draft is with the store: it must not change */
 	struct store_view *view;	/* what is being read */
@@ -126,6 +129,16 @@ int save_begin_rewrite(struct mount *m, struct handle *h, const struct process *
 int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size);
 /* rename(2) of a temp file, or fresh document, to a document's name: merges (0), fails, or -ENOSYS: an ordinary rename. */
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
+/*
+ * rename(2) of a document that is being made: saves it as far as it is complete, and what comes of it after that goes to the new name. -ENOSYS: it
+ * is none, or one by now.
+ */
+int save_rename_embryo(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+		       bool replace);
+/* A plain file is closed that was renamed to a document before: what it held then was not all, perhaps. Without the lock; waits. */
+void save_early(struct mount *m, struct handle *h);
+/* Whether the handle's file has been renamed to that name so. Needs the inode table's lock. */
+bool early_is(const struct handle *h, uint64_t parent, const char *name);
 
 /* read.c: replies to a read. */
 /* `mapped`: the kernel wants pages of a mapping. */

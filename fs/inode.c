@@ -334,11 +334,14 @@ void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h)
 
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg)
 {
-	struct inode *i;
+	size_t first = ino ? ino % BUCKETS : 0, last = ino ? first : BUCKETS - 1;
 
 	pthread_mutex_lock(&t->lock);
-	i = *find(t, ino);
-	for (struct handle *h = i ? i->handles : NULL; h; h = h->next_handle)
-		visit(h, arg);
+	for (size_t b = first; b <= last; b++) {
+		for (struct inode *i = t->buckets[b]; i; i = i->chain) {
+			for (struct handle *h = ino && i->ino != ino ? NULL : i->handles; h; h = h->next_handle)
+				visit(h, arg);
+		}
+	}
 	pthread_mutex_unlock(&t->lock);
 }

@@ -87,7 +87,7 @@ void inodes_place(struct inodes *t, const struct inode *i, struct place *ret);
 /* Open handles of an inode, for the sizes that their processes see. */
 void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h);
 void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h);
-/* Calls `visit` for each, the latest first, under the table's lock. */
+/* Calls `visit` for each, the latest first, under the table's lock. ino 0: for those of all inodes. */
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg);
 
 #endif

@@ -389,11 +389,24 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	free(buf);
 }
 
+/* Before the first write to what may be a temp file. */
+static void begin(struct mount *m, struct handle *h, const struct process *who)
+{
+	uint64_t id = atomic_load(&h->temp);
+
+	if (atomic_exchange(&h->begun, true) || (h->kind == HANDLE_DOCUMENT && !id))
+		return;
+	temps_begin(m->temps, who, h->name, id, h->ino);
+	if (h->kind == HANDLE_DOCUMENT && h->set)
+		tickets_begin(h->set, who);
+}
+
 static int write_draft(struct mount *m, struct handle *h, const struct process *who, const char *buf, size_t size, off_t offset)
 {
 	int err;
 
 	handle_lock(h);
+	begin(m, h, who);
 	err = handle_draft(m, h, false);
 	if (!err && (h->flags & O_APPEND))
 		offset = draft_size(&h->draft);
@@ -421,6 +434,11 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	uint64_t where;
 	int err;
 
+	if (h->kind == HANDLE_SCRATCH && !atomic_load(&h->begun)) {
+		struct process who = caller(req);
+
+		begin(m, h, &who);
+	}
 	if (h->kind == HANDLE_DOCUMENT) {
 		struct process who = caller(req);
 
@@ -431,6 +449,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	} else {
 		err = store_write(m->store, ino, offset, buf, size);
 	}
+	/* Its release may be next. */
+	if (h->kind == HANDLE_SCRATCH && atomic_load(&h->unsettled))
+		handle_unsettled(m, h, true);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
@@ -479,6 +500,8 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (h->kind == HANDLE_DOCUMENT && handle_writes(h))
 		save_release(m, h);
+	else if (h->kind == HANDLE_SCRATCH && handle_writes(h))
+		save_early(m, h);
 	handle_free(m, h);
 	fuse_reply_err(req, 0);
 }

@@ -343,7 +343,9 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		err = -ENAMETOOLONG;
 	if (!err) {
 		attr_unlist(m, parent, name);
-		err = how ? -ENOSYS : save_rename(m, &who, parent, name, new_parent, new_name);
+		err = how & STORE_EXCHANGE ? -ENOSYS : save_rename_embryo(m, &who, parent, name, new_parent, new_name, !how);
+		if (err == -ENOSYS && !how)
+			err = save_rename(m, &who, parent, name, new_parent, new_name);
 	}
 	if (err == -ENOSYS)
 		err = plain_rename(m, &who, parent, name, new_parent, new_name, how);

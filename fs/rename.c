@@ -1,5 +1,6 @@
 /* Renaming a temp file, or a session, to a document's name. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@
 /* What is renamed: a file, as `temp` says that it was written (may be NULL). */
 struct source {
 	struct store_attr attr;
-	const struct temp *temp;
+	struct temp *temp;
+	const char *kept;		/* the name that its bytes get in the rejected directory when they are refused; or NULL */
 	bool current;			/* as it stands now, whoever wrote it */
 	bool fresh;			/* a document that may be a temp file */
 	struct store_view *view;	/* a document's version */
@@ -95,6 +97,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 	struct work w = { .rename = true };
 	struct store_save *save = &w.save;
 	bool renamed = renamed_by(m->renamed, parent, name, who, NULL, NULL);
+	uint64_t former = from->temp ? from->temp->parent : from->attr.parent;
 	int err = take_bytes(m, from, to, &d);
 
 	if (!err && !set) {
@@ -121,7 +124,8 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		if (renamed)
 			save->flags |= STORE_SAVE_LINEAGE;
 		save_fill(&w, m, set, who, parent, name);
-		temps_leaving(m->temps, &from->attr, from->temp ? from->temp->parent : from->attr.parent);
+		if (former)
+			temps_leaving(m->temps, &from->attr, former);
 		err = store_save(m->store, save);
 	}
 	if (!err) {
@@ -131,9 +135,10 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		if (!from->temp)
 			inodes_unlinked(m->inodes, from->attr.ino, who);
 	} else if (err != -EINVAL || last) {
-		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays",
+		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, %s%s",
 			 from->attr.name, name, (int)who->tgid, save->reason ? save->reason : store_strerror(err),
-			 (unsigned long long)save->error_offset);
+			 (unsigned long long)save->error_offset, from->kept ? "its bytes are kept as .historyfs/rejected/" : "the file stays",
+			 from->kept ? from->kept : "");
 	}
 	draft_release(&d);
 	store_view_unref(from->view);
@@ -177,6 +182,288 @@ static bool is_temp(struct mount *m, const struct source *from, bool exists, con
 	return others.found || temps_shared(m->temps, temp);
 }
 
+/* ---- Before it is closed --------------------------------------------------------------------------------------- */
+
+/* What a plain file was renamed to while its writer had it open. */
+struct early {
+	struct process who;
+	struct ticket_set *set;
+	uint64_t parent;
+	char name[STORE_NAME_MAX + 1];
+	pthread_mutex_t lock;		/* held by who renames or releases; before all other locks */
+	/* Under `lock`. */
+	bool renamed;
+	uint64_t size;			/* as it has been saved; 0: not yet */
+	struct timespec mtime;
+};
+
+bool early_is(const struct handle *h, uint64_t parent, const char *name)
+{
+	return h->early->parent == parent && strcmp(h->early->name, name) == 0;
+}
+
+static void early_free(struct early *e)
+{
+	ticket_set_free(e->set);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+struct writing {
+	struct mount *m;
+	const struct process *who;
+	struct early *early;		/* to be noted with its handle */
+	bool found;
+};
+
+static void visit_writing(struct handle *h, void *arg)
+{
+	struct writing *w = arg;
+
+	if (w->found || !handle_writes(h) || h->early || h->closed || h->opener.tgid != w->who->tgid || h->opener.start != w->who->start)
+		return;
+	w->found = true;
+	h->early = w->early;
+	if (w->early)
+		atomic_fetch_add(&w->m->early, 1);
+}
+
+static void visit_renamed(struct handle *h, void *arg)
+{
+	struct writing *w = arg;
+
+	if (h->early == w->early && !h->closed)
+		handle_unsettled(w->m, h, true);
+}
+
+static int early_new(const struct process *who, uint64_t parent, const char *name, struct early **ret)
+{
+	struct early *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	pthread_mutex_init(&e->lock, NULL);
+	e->who = *who;
+	e->parent = parent;
+	strcpy(e->name, name);
+	*ret = e;
+	return 0;
+}
+
+/* It has no name any more, and is usable by its number while it is open. */
+static int drop_name(struct mount *m, const struct process *who, const struct source *from)
+{
+	int err = from->attr.parent ? store_unlink(m->store, from->attr.parent, from->attr.name, true, NULL) : 0;
+
+	if (err)
+		return err;
+	temps_leaving(m->temps, &from->attr, from->temp ? from->temp->parent : from->attr.parent);
+	inodes_unlinked(m->inodes, from->attr.ino, who);
+	return 0;
+}
+
+/* Saves what there is if it is complete; the rest when it is closed. -EAGAIN: it has been closed meanwhile. */
+static int rename_early(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
+			const char *name)
+{
+	struct writing w = { .m = m, .who = who };
+	struct early *early;
+	int err = early_new(who, parent, name, &early);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&early->lock);
+	w.early = early;
+	inodes_visit(m->inodes, from->attr.ino, visit_writing, &w);
+	if (!w.found) {
+		pthread_mutex_unlock(&early->lock);
+		early_free(early);
+		return -EAGAIN;
+	}
+	err = from->attr.size ? rename_as_save(m, who, from, to, parent, name, false) : -EINVAL;
+	if (!err) {
+		early->size = from->attr.size;
+		early->mtime = from->attr.mtime;
+	} else if (err == -EINVAL && to) {
+		err = drop_name(m, who, from);
+	} else if (err == -EINVAL) {
+		/* The name is there from now on. */
+		from->attr.size = 0;
+		err = rename_as_save(m, who, from, to, parent, name, false);
+	}
+	early->renamed = !err;
+	if (!err && from->temp) {
+		early->set = from->temp->set;
+		from->temp->set = NULL;
+	}
+	if (!err && !early->set)
+		tickets_freeze(m->tickets, who, &early->set);
+	inodes_visit(m->inodes, from->attr.ino, visit_renamed, &w);
+	pthread_mutex_unlock(&early->lock);
+	return err;
+}
+
+static bool is_written(struct mount *m, const struct process *who, uint64_t ino)
+{
+	struct writing w = { .m = m, .who = who };
+
+	inodes_visit(m->inodes, ino, visit_writing, &w);
+	return w.found;
+}
+
+static void save_rest(struct mount *m, struct handle *h, struct early *early)
+{
+	struct temp temp = { .set = early->set };
+	char kept[STORE_NAME_MAX + 1];
+	struct source from = { .temp = &temp, .current = true, .kept = kept };
+	struct timespec now;
+	struct store_attr to;
+	int err = store_getattr(m->store, h->ino, &from.attr);
+
+	if (err || !from.attr.size || (from.attr.size == early->size && !earlier(early->mtime, from.attr.mtime)))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	snprintf(kept, sizeof(kept), "%.200s-%lld%09ld", from.attr.name, (long long)now.tv_sec, now.tv_nsec);
+	err = store_lookup(m->store, early->parent, early->name, &to);
+	err = rename_as_save(m, &early->who, &from, err ? NULL : &to, early->parent, early->name, true);
+	if (err && !store_relink(m->store, h->ino, STORE_REJECTED, kept, 0, false))
+		inodes_renamed(m->inodes, h->ino, STORE_REJECTED, kept);
+}
+
+struct closing {
+	struct handle *h;
+	struct early *early;
+};
+
+static void visit_closing(struct handle *h, void *arg)
+{
+	struct closing *c = arg;
+
+	if (h == c->h) {
+		h->closed = true;
+		c->early = h->early;
+	}
+}
+
+static void visit_closed(struct handle *h, void *arg)
+{
+	if (h == arg)
+		h->early = NULL;
+}
+
+void save_early(struct mount *m, struct handle *h)
+{
+	struct closing c = { .h = h };
+
+	inodes_visit(m->inodes, h->ino, visit_closing, &c);
+	if (!c.early)
+		return;
+	handle_releasing(h);
+	pthread_mutex_lock(&c.early->lock);
+	if (c.early->renamed)
+		save_rest(m, h, c.early);
+	pthread_mutex_unlock(&c.early->lock);
+	inodes_visit(m->inodes, h->ino, visit_closed, h);
+	atomic_fetch_sub(&m->early, 1);
+	early_free(c.early);
+}
+
+struct making {
+	const struct process *who;
+	struct handle *found;		/* locked */
+	bool busy;
+};
+
+static void visit_making(struct handle *h, void *arg)
+{
+	struct making *w = arg;
+
+	if (w->found || !handle_writes(h) || h->opener.tgid != w->who->tgid || h->opener.start != w->who->start)
+		return;
+	if (pthread_mutex_trylock(&h->lock)) {
+		w->busy = true;
+	} else if (h->saving) {
+		pthread_mutex_unlock(&h->lock);
+		w->busy = true;
+	} else {
+		w->found = h;
+	}
+}
+
+/* The handle by which the process makes the document, with its lock. NULL: none. */
+static struct handle *lock_maker(struct mount *m, const struct process *who, uint64_t ino)
+{
+	struct making w;
+
+	for (;;) {
+		w = (struct making){ .who = who };
+		inodes_visit(m->inodes, ino, visit_making, &w);
+		if (w.found || !w.busy)
+			return w.found;
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+}
+
+static void give_name(struct mount *m, struct handle *h, uint64_t parent, const char *name)
+{
+	inodes_renamed(m->inodes, h->inode->ino, parent, name);
+	h->parent = parent;
+	strcpy(h->name, name);
+}
+
+/* Saves what there is if it is complete. Needs the handle's lock. */
+static int save_complete(struct mount *m, struct handle *h)
+{
+	struct work w = { .mount = m };
+	int err;
+
+	if (!h->dirty || !draft_size(&h->draft) || h->error)
+		return 0;
+	save_prepare(m, h, &w);
+	err = store_save(m->store, &w.save);
+	if (!err)
+		save_done(m, h, &w);
+	return err == -EINVAL ? 0 : err;
+}
+
+int save_rename_embryo(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+		       bool replace)
+{
+	bool document = store_is_document_name(new_name), exists;
+	struct store_attr a, to;
+	struct handle *h;
+	uint64_t id;
+	int err;
+
+	if (who->tid <= 0 || !inodes_find_embryo(m->inodes, parent, name, who->tid, &a) || store_lookup(m->store, parent, name, &to) != -ENOENT)
+		return -ENOSYS;
+	err = store_lookup(m->store, new_parent, new_name, &to);
+	exists = !err;
+	if (err && err != -ENOENT)
+		return err;
+	if (exists && !replace)
+		return -EEXIST;
+	if (exists && document && to.kind != STORE_DOCUMENT && to.kind != STORE_SCRATCH)
+		return -ENOSYS;
+	h = lock_maker(m, who, a.ino);
+	if (!h)
+		return -ENOSYS;
+	id = atomic_exchange(&h->temp, document ? 0 : atomic_load(&h->temp));
+	if (document && id)
+		temps_closed(m, name, id);
+	if (document && !exists && h->set)
+		tickets_created(m->tickets, h->set, who, new_parent, new_name);
+	if (document)
+		give_name(m, h, new_parent, new_name);
+	err = save_complete(m, h);
+	if (err && document)
+		give_name(m, h, parent, name);
+	handle_unlock(h);
+	return err || document ? err : -ENOSYS;
+}
+
+/* ---- Renaming -------------------------------------------------------------------------------------------------- */
+
 /* One file; `last`: it is the only one that the rename means. -ENOSYS: an ordinary rename. */
 static int rename_file(struct mount *m, const struct process *who, struct source *from, uint64_t parent, const char *name, bool last)
 {
@@ -193,6 +480,14 @@ static int rename_file(struct mount *m, const struct process *who, struct source
 		return -ENOSYS;
 	if (!last && !from->attr.size)
 		return -EINVAL;
+	if (last && from->attr.kind == STORE_SCRATCH && (!exists || to.kind == STORE_DOCUMENT) && is_written(m, who, from->attr.ino)) {
+		err = rename_early(m, who, from, exists ? &to : NULL, parent, name);
+		if (err != -EAGAIN)
+			return err;
+		err = store_getattr(m->store, from->attr.ino, &from->attr);
+		if (err)
+			return err;
+	}
 	from->fresh = from->attr.kind == STORE_DOCUMENT && temp && temp_is_fresh(temp, from->attr.version);
 	/* An established session that is renamed over another is a version of that one, whose log goes on (P9). */
 	if (from->attr.kind == STORE_DOCUMENT && !is_temp(m, from, exists, name) && !(exists && to.kind == STORE_DOCUMENT))

@@ -131,6 +131,17 @@ void temps_closed(struct mount *m, const char *name, uint64_t id)
 	temp_settle_all(m, gone);
 }
 
+void temps_begin(struct temps *t, const struct process *who, const char *name, uint64_t id, uint64_t ino)
+{
+	struct temp *e;
+
+	pthread_mutex_lock(&t->lock);
+	e = id ? temp_find_id(t, name, id) : temp_find(t, name, ino);
+	if (e && e->set && !e->taken && temp_same_process(&e->who, who))
+		tickets_begin(e->set, who);
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* ---- A file of one's own --------------------------------------------------------------------------------------- */
 
 static bool ends_in(const char *name, const char *end)

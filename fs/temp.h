@@ -71,6 +71,8 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 
 /* The file was opened for writing. Takes over the set. *ret_id (may be NULL): for what follows. -ENOMEM: the set is freed. */
 int temps_add(struct mount *m, const struct process *who, const struct store_attr *a, struct ticket_set *set, unsigned flags, uint64_t *ret_id);
+/* Its first write: by id, or of a plain file by its inode (id 0). */
+void temps_begin(struct temps *t, const struct process *who, const char *name, uint64_t id, uint64_t ino);
 /* Whether a document, now of that version, may be a temp file: what is saved again after a while is none. */
 bool temp_is_fresh(const struct temp *e, uint64_t version);
 /* The flags of a document that may turn out to be a temp file; else 0. */

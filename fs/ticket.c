@@ -119,6 +119,18 @@ int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_s
 	return 0;
 }
 
+void tickets_begin(struct ticket_set *set, const struct process *who)
+{
+	struct seen *s = &set->tickets->seen;
+
+	if (who->tid <= 0 || who->tid != set->who.tid)
+		return;
+	seen_lock(s);
+	list_remove(&set->freeze.of_client);
+	freeze(s, set);
+	seen_unlock(s);
+}
+
 void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name)
 {
 	struct seen *s = &t->seen;

@@ -43,6 +43,11 @@ void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent
  */
 int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_set **ret);
 void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
+/*
+ * `who` begins to write a temp file: what it has read since it opened that counts, if the same thread did both (`open temp, read, write temp,
+ * rename`). The set is frozen anew.
+ */
+void tickets_begin(struct ticket_set *set, const struct process *who);
 
 /*
  * The file is being created, or a temp file renamed to a name that is free, by `who`: the kernel has just looked the name up for that. That
