@@ -45,6 +45,7 @@ void handle_free(struct mount *m, struct handle *h)
 	draft_release(&h->draft);
 	store_view_unref(h->view);
 	ticket_set_free(h->set);
+	early_free(h->early);
 	if (h->inode) {
 		inodes_place(m->inodes, h->inode, &place);
 		if ((id = atomic_load(&h->temp)))
@@ -71,6 +72,28 @@ void handle_unlock(struct handle *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
+bool handle_is_new(struct mount *m, const struct handle *h)
+{
+	struct place place;
+
+	inodes_place(m->inodes, h->inode, &place);
+	return place.embryo && !h->seen;
+}
+
+int handle_view(struct mount *m, const struct handle *h, struct store_view **ret)
+{
+	struct store_attr a;
+	int err = store_view_open(m->store, h->ino, 0, ret);
+
+	/* A new file may have the number of a document that was unlinked. */
+	if (err != -ENOENT || handle_is_new(m, h))
+		return err;
+	err = store_getattr(m->store, h->ino, &a);
+	if (!err && a.kind == STORE_DOCUMENT && a.version)
+		err = store_view_open(m->store, h->ino, a.version, ret);
+	return err;
+}
+
 /* The bytes of a file that is no document yet. */
 static int begin_raw(struct mount *m, struct handle *h)
 {
@@ -79,7 +102,7 @@ static int begin_raw(struct mount *m, struct handle *h)
 	size_t got;
 	int err = store_getattr(m->store, h->ino, &a);
 
-	if (err == -ENOENT || (!err && !a.size))
+	if (err == -ENOENT || (!err && (!a.size || a.kind == STORE_DOCUMENT)))
 		return 0;
 	if (err)
 		return err;
@@ -105,8 +128,10 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 	/* What was read through this handle is what it goes on from; otherwise the newest. */
 	if (h->view && !truncate)
 		now = store_view_ref(h->view);
-	else
-		err = store_view_open(m->store, h->ino, 0, &now);
+	else if (truncate)
+		store_view_open(m->store, h->ino, 0, &now);
+	else if ((err = handle_view(m, h, &now)) && err != -ENOENT && err != -EINVAL)
+		return err;
 	if (truncate || h->empty) {
 		draft_begin(&h->draft, now);
 	} else if (now) {

@@ -84,6 +84,10 @@ static inline struct handle *handle_of(struct fuse_file_info *fi)
 	return (struct handle *)(uintptr_t)fi->fh;
 }
 
+/* Whether the handle's file was new when it was opened, and has not been committed since. */
+bool handle_is_new(struct mount *m, const struct handle *h);
+/* The newest version of the document; of one that was unlinked meanwhile the last it had. -ENOENT: none yet; -EINVAL: it is no document. */
+int handle_view(struct mount *m, const struct handle *h, struct store_view **ret);
 /* Begins the draft if there is none: nothing yet with `truncate`, else what the file holds. Needs the lock. */
 int handle_draft(struct mount *m, struct handle *h, bool truncate);
 /* Drops the draft: what is stored counts. Needs the lock. */
@@ -137,6 +141,7 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 		       bool replace);
 /* A plain file is closed that was renamed to a document before: what it held then was not all, perhaps. Without the lock; waits. */
 void save_early(struct mount *m, struct handle *h);
+void early_free(struct early *e);	/* NULL is fine */
 /* Whether the handle's file has been renamed to that name so. Needs the inode table's lock. */
 bool early_is(const struct handle *h, uint64_t parent, const char *name);
 

@@ -162,7 +162,8 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	struct inode *inode;
 	uint64_t version;
 	unsigned temp = TEMP_FRESH | TEMP_LOG;
-	bool renamed, known = false;
+	enum renamed_seen seen;
+	bool renamed;
 	int err = store_getattr(m->store, parent, &dir);
 
 	if (!err && m->options.read_only)
@@ -186,8 +187,8 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	 * Its look-up did not count. What it had read and renamed away it makes anew from that (rule 13); else what others make
 	 * meanwhile it did not know.
 	 */
-	renamed = renamed_by(m->renamed, parent, name, who, NULL, &known);
-	if (renamed && !known)
+	renamed = renamed_by(m->renamed, parent, name, who, NULL, &seen);
+	if (renamed && seen == RENAMED_NOTHING)
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
 	err = open_file(m, who, a, fi->flags, *ret_fresh, temp, inode, ret);
 	if (!err && !renamed && (*ret)->set)

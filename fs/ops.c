@@ -269,22 +269,26 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_err(req, -err);
 }
 
-/* Whether it has read the document of this name, and not saved since. */
-static bool has_read(struct mount *m, const struct process *who, uint64_t parent, const char *name)
+static enum renamed_seen has_seen(struct mount *m, const struct process *who, uint64_t parent, const char *name)
 {
 	const struct store_base *bases;
 	struct ticket_set *set;
 	size_t count = 0;
-	bool found = false;
+	enum renamed_seen seen = RENAMED_NOTHING;
 
 	if (tickets_freeze(m->tickets, who, &set))
-		return false;
+		return seen;
 	if (!tickets_bases(m->tickets, set, parent, name, false, &bases, &count)) {
-		for (size_t i = 0; i < count; i++)
-			found |= bases[i].ino && !(bases[i].flags & STORE_BASE_WRITTEN);
+		bool read = false, written = false;
+
+		for (size_t i = 0; i < count; i++) {
+			written |= (bases[i].flags & STORE_BASE_WRITTEN) != 0;
+			read |= bases[i].version && !(bases[i].flags & STORE_BASE_WRITTEN);
+		}
+		seen = read ? RENAMED_READ : count && !written ? RENAMED_ABSENT : RENAMED_NOTHING;
 	}
 	ticket_set_free(set);
-	return found;
+	return seen;
 }
 
 static int plain_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
@@ -318,7 +322,7 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 		temps_forget(m->temps, &to);
 	temps_forget(m->temps, &from);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
-		renamed_add(m->renamed, from.ino, parent, name, who, has_read(m, who, parent, name));
+		renamed_add(m->renamed, from.ino, parent, name, who, has_seen(m, who, parent, name));
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
 	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */

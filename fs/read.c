@@ -10,20 +10,6 @@ static int send_pieces(void *arg, struct iovec *pieces, int count)
 	return 0;
 }
 
-/* The newest version of an open document. One that was unlinked meanwhile is read as it was. */
-static int newest(struct mount *m, uint64_t ino, struct store_view **ret)
-{
-	struct store_attr a;
-	int err = store_view_open(m->store, ino, 0, ret);
-
-	if (err != -ENOENT)
-		return err;
-	err = store_getattr(m->store, ino, &a);
-	if (!err && a.kind == STORE_DOCUMENT && a.version)
-		err = store_view_open(m->store, ino, a.version, ret);
-	return err;
-}
-
 /* Whether it was by the name it was opened by that the document was unlinked. It may also have been renamed before, or have come back. */
 static bool lost_name(struct mount *m, const struct handle *h)
 {
@@ -41,8 +27,9 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 
 	if (h->view || h->raw || h->empty)
 		return 0;
-	err = newest(m, h->ino, &v);
+	err = handle_view(m, h, &v);
 	h->raw = err == -EINVAL || err == -ENOENT;
+	h->empty = err == -ENOENT && handle_is_new(m, h);
 	if (err && !h->raw)
 		return err;
 	if (v) {

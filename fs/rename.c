@@ -202,8 +202,10 @@ bool early_is(const struct handle *h, uint64_t parent, const char *name)
 	return h->early->parent == parent && strcmp(h->early->name, name) == 0;
 }
 
-static void early_free(struct early *e)
+void early_free(struct early *e)
 {
+	if (!e)
+		return;
 	ticket_set_free(e->set);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -411,13 +413,13 @@ static void give_name(struct mount *m, struct handle *h, uint64_t parent, const 
 	strcpy(h->name, name);
 }
 
-/* Saves what there is if it is complete. Needs the handle's lock. */
-static int save_complete(struct mount *m, struct handle *h)
+/* Saves what there is if it is complete, `empty`: also when it is nothing. Needs the handle's lock. */
+static int save_complete(struct mount *m, struct handle *h, bool empty)
 {
 	struct work w = { .mount = m };
 	int err;
 
-	if (!h->dirty || !draft_size(&h->draft) || h->error)
+	if (!h->has_draft || h->error || !(draft_size(&h->draft) ? h->dirty : empty))
 		return 0;
 	save_prepare(m, h, &w);
 	err = store_save(m->store, &w.save);
@@ -455,7 +457,7 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 		tickets_created(m->tickets, h->set, who, new_parent, new_name);
 	if (document)
 		give_name(m, h, new_parent, new_name);
-	err = save_complete(m, h);
+	err = save_complete(m, h, !document);
 	if (err && document)
 		give_name(m, h, parent, name);
 	handle_unlock(h);

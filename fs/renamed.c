@@ -13,7 +13,7 @@ struct rename {
 	uint64_t ino, parent;
 	char name[STORE_NAME_MAX + 1];
 	struct process who;
-	bool read;
+	enum renamed_seen seen;
 	time_t at;
 };
 
@@ -51,13 +51,13 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, bool read)
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, enum renamed_seen seen)
 {
 	struct rename *e;
 
 	pthread_mutex_lock(&r->lock);
 	e = &r->list[r->next++ % COUNT];
-	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .read = read, .at = now() };
+	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .seen = seen, .at = now() };
 	strncpy(e->name, name, STORE_NAME_MAX);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -70,7 +70,7 @@ static const struct rename *latest(const struct renamed *r, unsigned i)
 	return i < COUNT && i < r->next && now() - e->at <= SECONDS ? e : NULL;
 }
 
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, bool *ret_read)
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, enum renamed_seen *ret_seen)
 {
 	const struct rename *e;
 	bool found = false;
@@ -81,8 +81,8 @@ bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const stru
 	found = found && e->who.tgid == who->tgid && e->who.start == who->start;
 	if (found && ret_thread)
 		*ret_thread = e->who.tid;
-	if (found && ret_read)
-		*ret_read = e->read;
+	if (found && ret_seen)
+		*ret_seen = e->seen;
 	pthread_mutex_unlock(&r->lock);
 	return found;
 }

@@ -13,13 +13,19 @@ struct renamed;
 int renamed_new(struct renamed **ret);
 void renamed_free(struct renamed *r);	/* NULL is fine */
 
-/* `read`: who did it had read the document by that name, and not saved since. */
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, bool read);
+/* What a process knew of the name when it renamed the document away, and has not saved since. */
+enum renamed_seen {
+	RENAMED_NOTHING,
+	RENAMED_ABSENT,		/* that there was none */
+	RENAMED_READ,		/* what it had read */
+};
+
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, enum renamed_seen seen);
 
 /*
- * Whether it was this process that renamed a document of that name away last. Then *ret_thread, its thread that did, and *ret_read, as in
- * renamed_add, are set; both may be NULL.
+ * Whether it was this process that renamed a document of that name away last. Then *ret_thread, its thread that did, and *ret_seen are set; both may
+ * be NULL.
  */
-bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, bool *ret_read);
+bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, enum renamed_seen *ret_seen);
 
 #endif

@@ -182,14 +182,16 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	struct place *place = &w->place;
 	struct store_attr a;
 	int64_t mtime;
-	bool own;
+	enum renamed_seen seen;
+	bool own, renamed;
 
 	inodes_place(m->inodes, h->inode, place);
 	/* Others may rename it, and unlink it there: its writer knows it by the name it was opened by. */
-	own = place->embryo || renamed_by(m->renamed, h->parent, h->name, &h->writer, NULL, NULL);
+	renamed = renamed_by(m->renamed, h->parent, h->name, &h->writer, NULL, &seen);
+	own = place->embryo || renamed;
 	*save = (struct store_save){
-		.ino = h->ino, .parent = own ? place->parent : h->parent, .name = own ? place->name : h->name, .prefix = h->draft.base, .prefix_size = h->draft.keep,
-		.tail = h->draft.tail, .tail_size = h->draft.tail_size, .mode = place->mode, .uid = place->uid, .gid = place->gid,
+		.ino = h->ino, .parent = own ? place->parent : h->parent, .name = own ? place->name : h->name, .prefix = h->draft.base,
+		.prefix_size = h->draft.keep, .tail = h->draft.tail, .tail_size = h->draft.tail_size, .mode = place->mode, .uid = place->uid, .gid = place->gid,
 	};
 	if (!place->embryo && place->unlinked && !store_getattr(m->store, h->ino, &a)) {
 		save->mode = a.mode & 07777;
@@ -198,6 +200,9 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	}
 	if (!draft_size(&h->draft))
 		save->flags |= STORE_SAVE_EMPTY;
+	/* What it renamed away, and did not know, it did not mean to take from the name. */
+	if (place->embryo && renamed && seen == RENAMED_ABSENT)
+		save->flags |= STORE_SAVE_LINEAGE;
 	mtime = atomic_load(&h->mtime);
 	if (mtime != HANDLE_NO_TIME) {
 		save->flags |= STORE_SAVE_MTIME;

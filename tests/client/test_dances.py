@@ -187,6 +187,22 @@ def fast_by_one_name(t, name, put, leave):
 	equal((len(found), len(set(found))), (1 + sum(saves), 1 + sum(saves)), "messages, and different ones")
 	require(one and other, "nothing was read")
 
+@cases("rule 13: who had seen that there was no session dances over one that another has made; {}", [
+	("written in place", direct), ("by temp file", by_temp)])
+def saw_none(t, name, put):
+	path = t.path("s.json")
+
+	def program():
+		equal(os.path.exists(path), False, "the session is there")
+		forked(write, path, document("another's"))
+		forked(contents, path)
+		os.rename(path, path + "~")
+		for _ in put(path, "mine", document("mine")):
+			pass
+		os.unlink(path + "~")
+	forked(program)
+	equal((contents(path), os.listdir(t.dir)), (["another's", "mine"], ["s.json"]), "in the end")
+
 
 def asks(path, *_):
 	equal(os.path.exists(path), False, "the session is there")

@@ -162,6 +162,41 @@ def unseen(t):
 	equal(forked(read, path), messages("only"), "after close")
 
 
+@cases("P3: a session is made anew where another was unlinked: it is empty to {}", [
+	("its maker", False), ("who opens it while it is made", True)])
+def made_anew(t, name, second):
+	path = t.path("s.json")
+	write(path, messages("first"))
+
+	def opens(text):
+		fd = os.open(path, os.O_RDWR | os.O_CREAT)
+		got = (os.pread(fd, 1000, 0), os.fstat(fd).st_size)
+		os.write(fd, messages(text))
+		os.close(fd)
+		return got
+	forked(os.unlink, path)
+	if second:
+		with open(path, "wb", buffering=0) as f:
+			f.write(messages("one"))
+			equal(forked(opens, "two"), (b"", 0), "what is read, its size")
+	else:
+		equal(forked(opens, "two"), (b"", 0), "what is read, its size")
+	if not CONTROL:		# one overwrites the other there
+		equal(sorted(contents(path)), ["one", "two"] if second else ["two"], "what is saved")
+
+
+@case("P5: written at an offset, and unlinked by another meanwhile")
+def unlinked_meanwhile(t):
+	path = t.path("s.json")
+	write(path, messages("first"))
+	fd = os.open(path, os.O_RDWR)
+	forked(os.unlink, path)
+	equal(os.pwrite(fd, messages("first", "second"), 0), len(messages("first", "second")), "bytes written")
+	os.close(fd)
+	if not CONTROL:		# there it goes with the file
+		equal(contents(path), ["second"], "what is new stays (P2)")
+
+
 # ---- P4 ----------------------------------------------------------------------------------------------------------
 
 DOCUMENTS = [
