@@ -2,8 +2,8 @@
 """
 Packages that are not safe yet, and so not part of tools/check. The README lists them.
 
-vim: renames the file away and makes it anew, under names that all vims share. vim with
-backupcopy=yes, and other programs that read the session once more before they save: the later read counts (rule 4).
+Several vims with a backup (their default): they rename the session away, or copy it, to a name that all of them share, and remove that name,
+whoever made it; `:w!` removes the session itself when another has made it meanwhile. They report a part of the saves as failed themselves.
 """
 import json
 import shutil

@@ -10,6 +10,7 @@ save() {
 	sponge) jq ". + [$message]" "$file" | sponge "$file" ;;
 	perl) MESSAGE=$message perl -0777 -i -pe 's/(\})?\n\]\n\z/($1 ? "$1,\n" : "\n") . "$ENV{MESSAGE}\n]\n"/e or die "not a list\n"' "$file" ;;
 	vim) echo y | MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip=' -S "$scripts/packages.vim" "$file" ;;
+	vim-in-place) echo y | MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip= nobackup nowritebackup' -S "$scripts/packages.vim" "$file" ;;
 	vim-yes) echo y | MESSAGE=$message vim -es -u NONE -i NONE -n --cmd 'set nocompatible backupskip= backupcopy=yes' -S "$scripts/packages.vim" "$file" ;;
 	esac
 }
