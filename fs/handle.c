@@ -212,9 +212,10 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 	while (atomic_load(&m->unsettled)) {
 		struct unsettled u = { .parent = parent, .name = name };
 
-		if (!ino && inodes_find_embryo(m->inodes, parent, name, 0, &a))
+		/* One that has been renamed to a document's name, too. */
+		if (name && inodes_find_embryo(m->inodes, parent, name, 0, &a))
 			inodes_visit(m->inodes, a.ino, visit_unsettled, &u);
-		else if (ino)
+		if (ino)
 			inodes_visit(m->inodes, ino, visit_unsettled, &u);
 		if (name && atomic_load(&m->early))
 			inodes_visit(m->inodes, 0, visit_early, &u);

@@ -104,7 +104,7 @@ void handle_unlock(struct handle *h);
 
 /*
  * Waits a moment for the release of handles whose last flush decided nothing, so that who opens the file after `: > f` has returned finds
- * it empty: release comes after close. By inode, or by name for an embryo (ino 0).
+ * it empty: release comes after close. By inode (0: none), and by name for what will be saved under it (NULL: not known).
  */
 void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name);
 /* Marks the handle so, or no longer. */

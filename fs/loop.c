@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -31,6 +32,7 @@ struct loop {
 	bool awake;		/* CPUs, and the thread that reads, are to stay awake for a while */
 	int wake_fd;		/* wakes who watches */
 	int latency_fd;		/* -1: none */
+	atomic_uint releasing;
 	pthread_mutex_t lock;
 	pthread_cond_t vacant;	/* with `lock`: nobody reads, or `stop` */
 	/* All under `lock`. */
@@ -121,6 +123,17 @@ static void stop(struct loop *l, int error)
 	wake(l);
 }
 
+static bool is_release(const struct fuse_buf *buf)
+{
+	return !(buf->flags & FUSE_BUF_IS_FD) && buf->size >= sizeof(struct fuse_in_header) &&
+	       ((const struct fuse_in_header *)buf->mem)->opcode == FUSE_RELEASE;
+}
+
+unsigned loop_releasing(struct loop *l)
+{
+	return atomic_load(&l->releasing);
+}
+
 /* Needs the lock. Some requests are the kernel's own. */
 static void note_client(struct loop *l, const struct fuse_buf *buf)
 {
@@ -169,7 +182,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	struct loop *l = w->loop;
-	bool look, soon;
+	bool look, soon, release;
 	int n;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
@@ -196,12 +209,15 @@ static void *work(void *arg)
 			break;
 		}
 		note_client(l, &w->buf);
+		release = is_release(&w->buf);
+		l->releasing += release;
 		if (l->unwatched)
 			wake(l);
 		if (l->crowd)
 			call(l);
 		pthread_mutex_unlock(&l->lock);
 		fuse_session_process_buf(l->session, &w->buf);
+		l->releasing -= release;
 		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);

@@ -28,4 +28,7 @@ void loop_free(struct loop *l);
  */
 int loop_run(struct loop *l, struct fuse_session *session);
 
+/* How many handlers of RELEASE have not returned yet. The kernel sends one after close() has returned, but before what the closer asks next. */
+unsigned loop_releasing(struct loop *l);
+
 #endif

@@ -305,12 +305,19 @@ static int rename_early(struct mount *m, const struct process *who, struct sourc
 	return err;
 }
 
+/* Whether the process has the file open to write. */
 static bool is_written(struct mount *m, const struct process *who, uint64_t ino)
 {
 	struct writing w = { .m = m, .who = who };
 
-	inodes_visit(m->inodes, ino, visit_writing, &w);
-	return w.found;
+	for (;;) {
+		w.found = false;
+		inodes_visit(m->inodes, ino, visit_writing, &w);
+		if (!w.found || !loop_releasing(m->loop))
+			return w.found;
+		/* It may be closed already. */
+		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	}
 }
 
 static void save_rest(struct mount *m, struct handle *h, struct early *early)
@@ -322,7 +329,9 @@ static void save_rest(struct mount *m, struct handle *h, struct early *early)
 	struct store_attr to;
 	int err = store_getattr(m->store, h->ino, &from.attr);
 
-	if (err || !from.attr.size || (from.attr.size == early->size && !earlier(early->mtime, from.attr.mtime)))
+	/* Of a killed writer nothing says little. */
+	if (err || (!from.attr.size && (early->size || process_dying(early->who.tid) || !process_alive(&early->who))) ||
+	    (from.attr.size && from.attr.size == early->size && !earlier(early->mtime, from.attr.mtime)))
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	snprintf(kept, sizeof(kept), "%.200s-%lld%09ld", from.attr.name, (long long)now.tv_sec, now.tv_nsec);

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Temp files that are opened before the session is read, and such that are renamed before they are closed, perhaps before all is written."""
+import errno
 import os
 import random
 import select
 import tempfile
 
 from steps import Steps, contents, document
-from harness import CONTROL, QUICK, SEED, Skip, case, cases, equal, eventually, forked, in_threads, main, read, require, together, write
+from harness import CONTROL, QUICK, SEED, Skip, case, cases, equal, eventually, fails, forked, in_threads, main, read, require, together, write
 
 # ---- Opened first ----------------------------------------------------------------------------------------------
 
@@ -89,6 +90,40 @@ def merged(t, name, temp, part):
 	other.on()
 	found = contents(path)
 	equal((found[0], sorted(found[1:])), ("first", ["mine", "other", "third"]), "in the end")
+
+
+@cases("{}: nothing is ever written: it is empty, as on any filesystem", [(temp, temp) for temp in TEMPS])
+def emptied(t, name, temp):
+	path = t.path("s.json")
+	forked(write, path, document("first"))
+
+	def program():
+		fd = os.open(t.path(temp), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+		os.rename(t.path(temp), path)
+		os.close(fd)
+		equal(read(path), b"", "after the close")
+	forked(program)
+	equal(os.listdir(t.dir), ["s.json"], "names")
+
+
+@case("a temp file that has been closed counts as closed, however busy the daemon is")
+def closed(t):
+	if not CONTROL:
+		t.mount.expect(r"refused t\w\.tmp")
+	directory = t.dir
+
+	def program(who):
+		path, temp = f"{directory}/{who}.json", f"{directory}/t{who}.tmp"
+		for n in range(30 if QUICK else 100):
+			write(path, document("first"))
+			if not CONTROL:
+				write(temp, document("torn")[:-1])
+				fails(errno.EINVAL, os.rename, temp, path)
+				equal(contents(path), ["first"], "after what is torn")
+			write(temp, b"")
+			os.rename(temp, path)
+			equal(read(path), b"", "after nothing")
+	together([lambda who=who: program(who) for who in "abcdefgh"])
 
 
 @cases("{}: a new session", [(temp, temp) for temp in TEMPS])
