@@ -25,6 +25,7 @@ struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	struct fuse_buf buf;
+	_Atomic uint64_t release;	/* the number of the RELEASE that is being handled; 0: none */
 };
 
 struct loop {
@@ -32,7 +33,7 @@ struct loop {
 	bool awake;		/* CPUs, and the thread that reads, are to stay awake for a while */
 	int wake_fd;		/* wakes who watches */
 	int latency_fd;		/* -1: none */
-	atomic_uint releasing;
+	_Atomic uint64_t releases;	/* received */
 	pthread_mutex_t lock;
 	pthread_cond_t vacant;	/* with `lock`: nobody reads, or `stop` */
 	/* All under `lock`. */
@@ -129,9 +130,20 @@ static bool is_release(const struct fuse_buf *buf)
 	       ((const struct fuse_in_header *)buf->mem)->opcode == FUSE_RELEASE;
 }
 
-unsigned loop_releasing(struct loop *l)
+uint64_t loop_releases(struct loop *l)
 {
-	return atomic_load(&l->releasing);
+	return atomic_load(&l->releases);
+}
+
+bool loop_releasing(struct loop *l, uint64_t count)
+{
+	for (struct worker *w = l->workers; w < l->workers + THREADS; w++) {
+		uint64_t release = atomic_load(&w->release);
+
+		if (release && release <= count)
+			return true;
+	}
+	return false;
 }
 
 /* Needs the lock. Some requests are the kernel's own. */
@@ -182,7 +194,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	struct loop *l = w->loop;
-	bool look, soon, release;
+	bool look, soon;
 	int n;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
@@ -209,15 +221,17 @@ static void *work(void *arg)
 			break;
 		}
 		note_client(l, &w->buf);
-		release = is_release(&w->buf);
-		l->releasing += release;
+		if (is_release(&w->buf)) {
+			atomic_store(&w->release, atomic_load(&l->releases) + 1);
+			atomic_fetch_add(&l->releases, 1);
+		}
 		if (l->unwatched)
 			wake(l);
 		if (l->crowd)
 			call(l);
 		pthread_mutex_unlock(&l->lock);
 		fuse_session_process_buf(l->session, &w->buf);
-		l->releasing -= release;
+		atomic_store(&w->release, 0);
 		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);

@@ -10,6 +10,7 @@
 #define FS_LOOP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct fuse_session;
 struct loop;
@@ -28,7 +29,11 @@ void loop_free(struct loop *l);
  */
 int loop_run(struct loop *l, struct fuse_session *session);
 
-/* How many handlers of RELEASE have not returned yet. The kernel sends one after close() has returned, but before what the closer asks next. */
-unsigned loop_releasing(struct loop *l);
+/*
+ * How many RELEASE have been received, and whether the handler of one of the first `count` has not returned yet. The kernel sends one after close()
+ * has returned, but before what the closer asks next.
+ */
+uint64_t loop_releases(struct loop *l);
+bool loop_releasing(struct loop *l, uint64_t count);
 
 #endif

@@ -305,19 +305,26 @@ static int rename_early(struct mount *m, const struct process *who, struct sourc
 	return err;
 }
 
+/* A file may have been closed already. False: of the first `releases` no handler is left that would tell. */
+static bool awaits_release(struct mount *m, uint64_t releases)
+{
+	if (!loop_releasing(m->loop, releases))
+		return false;
+	nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	return true;
+}
+
 /* Whether the process has the file open to write. */
 static bool is_written(struct mount *m, const struct process *who, uint64_t ino)
 {
 	struct writing w = { .m = m, .who = who };
+	uint64_t releases = loop_releases(m->loop);
 
-	for (;;) {
+	do {
 		w.found = false;
 		inodes_visit(m->inodes, ino, visit_writing, &w);
-		if (!w.found || !loop_releasing(m->loop))
-			return w.found;
-		/* It may be closed already. */
-		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
-	}
+	} while (w.found && awaits_release(m, releases));
+	return w.found;
 }
 
 static void save_rest(struct mount *m, struct handle *h, struct early *early)
@@ -442,12 +449,15 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 {
 	bool document = store_is_document_name(new_name), exists;
 	struct store_attr a, to;
+	uint64_t releases = loop_releases(m->loop), id;
 	struct handle *h;
-	uint64_t id;
 	int err;
 
-	if (who->tid <= 0 || !inodes_find_embryo(m->inodes, parent, name, who->tid, &a) || store_lookup(m->store, parent, name, &to) != -ENOENT)
-		return -ENOSYS;
+	do {
+		if (who->tid <= 0 || !inodes_find_embryo(m->inodes, parent, name, who->tid, &a) ||
+		    store_lookup(m->store, parent, name, &to) != -ENOENT)
+			return -ENOSYS;
+	} while (awaits_release(m, releases));
 	err = store_lookup(m->store, new_parent, new_name, &to);
 	exists = !err;
 	if (err && err != -ENOENT)

@@ -109,7 +109,7 @@ def emptied(t, name, temp):
 @case("a temp file that has been closed counts as closed, however busy the daemon is")
 def closed(t):
 	if not CONTROL:
-		t.mount.expect(r"refused t\w\.tmp")
+		t.mount.expect(r"refused (\S*/)?t\w\.tmp")
 	directory = t.dir
 
 	def program(who):
@@ -119,6 +119,8 @@ def closed(t):
 			if not CONTROL:
 				write(temp, document("torn")[:-1])
 				fails(errno.EINVAL, os.rename, temp, path)
+				fails(errno.EINVAL, write, temp + ".json", document("torn")[:-1])
+				fails(errno.ENOENT, os.rename, temp + ".json", path)
 				equal(contents(path), ["first"], "after what is torn")
 			write(temp, b"")
 			os.rename(temp, path)
