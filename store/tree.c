@@ -1,5 +1,6 @@
 #include "tree.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,34 +256,49 @@ static struct rec_attr new_attr(const struct store_save *save, enum store_kind k
 				  .parent = save->parent, .atime = mtime, .mtime = mtime, .ctime = now };
 }
 
-/* The raw bytes that a first document replaces get a file of their own among the rejected ones (P9). */
+/* The file's first chunk that is not below *number, which is set to its own. -ENOENT: there is none. */
+static int find_chunk(struct db_txn *txn, uint64_t ino, uint32_t *number, struct db_value *ret)
+{
+	struct key key = key_chunk(ino, *number);
+	struct db_value found;
+	struct db_scan scan;
+	int err = db_scan_begin(&scan, txn, key.data, key.size, KEY_PREFIX);
+
+	if (err)
+		return err;
+	err = db_scan_next(&scan, &found, ret);
+	if (!err && (found.size != key.size || ret->size > CHUNK_SIZE))
+		err = -EUCLEAN;
+	if (!err) {
+		memcpy(number, (const char *)found.data + KEY_PREFIX, sizeof(*number));
+		*number = be32toh(*number);
+		err = *number == UINT32_MAX ? -EUCLEAN : 0;
+	}
+	db_scan_end(&scan);
+	return err;
+}
+
+/* The raw bytes that a first document replaces get a file of their own among the rejected ones (P9). Most of it may be holes. */
 static int keep_aside(struct db_txn *txn, const struct tree_target *t)
 {
 	struct rec_attr a = t->attr;
-	char name[STORE_NAME_MAX + 1];
+	char name[STORE_NAME_MAX + 1], copy[CHUNK_SIZE];
+	uint32_t number = 0;
+	struct db_value v;
 	uint64_t ino;
 	int err = tree_new_ino(txn, &ino);
 
+	if (err)
+		return err;
 	snprintf(name, sizeof(name), "%.200s-%lld", t->name, (long long)time_now());
 	a.parent = STORE_REJECTED;
-	for (uint64_t at = 0; !err && at < a.size; at += CHUNK_SIZE) {
-		struct key from = key_chunk(t->ino, at / CHUNK_SIZE), to = key_chunk(ino, at / CHUNK_SIZE);
-		struct db_value v;
-		char copy[CHUNK_SIZE];
+	while (!err && !(err = find_chunk(txn, t->ino, &number, &v))) {
+		struct key to = key_chunk(ino, number++);
 
-		err = db_get(txn, from.data, from.size, &v);
-		if (err == -ENOENT) {
-			err = 0;
-			continue;
-		}
-		if (!err && v.size > sizeof(copy))
-			err = -EUCLEAN;
-		if (!err) {
-			memcpy(copy, v.data, v.size);
-			err = record_put(txn, &to, copy, v.size);
-		}
+		memcpy(copy, v.data, v.size);
+		err = record_put(txn, &to, copy, v.size);
 	}
-	if (!err)
+	if (err == -ENOENT)
 		err = attr_put(txn, ino, &a, name);
 	return err ? err : entry_put(txn, STORE_REJECTED, REC_ENTRY, name, ino, STORE_SCRATCH);
 }

@@ -600,6 +600,37 @@ Test(files, sparse_files)
 	dir_remove(dir);
 }
 
+static int copy_entry(void *arg, const struct store_attr *a, uint64_t cookie)
+{
+	*(struct store_attr *)arg = *a;
+	return 0;
+}
+
+Test(files, a_first_document_replaces_a_sparse_file)
+{
+	char *dir = dir_make(), bytes[16];
+	struct store_attr a, to = { .size = 1ull << 46 };
+	struct store_save save;
+	size_t size;
+
+	s = must_open(dir, 0);
+	cr_assert_eq(store_create(s, STORE_ROOT, "a.json", 0, S_IFREG, 0, 0, NULL, &a), 0);
+	cr_assert_eq(store_write(s, a.ino, 0, "torn", 4), 0);
+	cr_assert_eq(store_write(s, a.ino, 1ull << 45, "middle", 6), 0);
+	cr_assert_eq(store_setattr(s, a.ino, &to, STORE_SET_SIZE, &a), 0);
+	save = save_text(s, "a.json", (struct text){ "[1]", 3 }, NULL, 0);
+	cr_assert_eq(save.error, 0);
+	a.ino = 0;
+	cr_assert_eq(store_readdir(s, STORE_REJECTED, 0, true, copy_entry, &a), 0);
+	cr_assert(a.ino && a.size == to.size, "what was replaced is not kept whole");
+	cr_assert_eq(store_read(s, a.ino, 0, bytes, 5, &size), 0);
+	cr_assert(size == 5 && !memcmp(bytes, "torn\0", 5));
+	cr_assert_eq(store_read(s, a.ino, (1ull << 45) - 1, bytes, 8, &size), 0);
+	cr_assert(size == 8 && !memcmp(bytes, "\0middle\0", 8));
+	must_close(s);
+	dir_remove(dir);
+}
+
 static const struct {
 	const char *path;
 	int err;
