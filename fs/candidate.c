@@ -20,7 +20,7 @@ void candidates_clear(struct seen *s, struct ticket_set *set)
 
 static bool same_base(const struct store_base *a, const struct store_base *b)
 {
-	return a->ino == b->ino && a->version == b->version && a->own_count == b->own_count &&
+	return a->ino == b->ino && a->version == b->version && a->oldest == b->oldest && a->own_count == b->own_count &&
 	       ((a->flags ^ b->flags) & STORE_BASE_LATER) == 0 &&
 	       (a->own_count == 0 || memcmp(a->own, b->own, a->own_count * sizeof *a->own) == 0);
 }
@@ -43,7 +43,7 @@ static int grow(struct ticket_set *set)
 static int add(struct ticket_set *set, const struct entry *e, unsigned flags, uint64_t order, int of, const struct client *c)
 {
 	struct candidate x = {
-		.base = { .ino = e->ino, .version = e->version, .own = e->own ? e->own->versions + e->own_from : NULL,
+		.base = { .ino = e->ino, .version = e->version, .oldest = e->oldest, .own = e->own ? e->own->versions + e->own_from : NULL,
 			  .own_count = e->own_count, .flags = flags, .order = order },
 		.own = e->own, .own_from = e->own_from, .written = e->written, .of = of, .who = c->who, .first = e->first,
 	};

@@ -1,7 +1,7 @@
 /*
- * What is dropped first when there is too much? A writer whose ticket is gone gets a newer base, and then its save removes what
- * came between and it never saw; or an older one, and then nothing is lost. So the oldest tickets stay, as do the newest,
- * which most saves need; what goes is in the middle.
+ * What when there are too many? A writer whose ticket is gone would get a newer base, and its save remove what came between and it never
+ * saw. So none is dropped but for age and memory: two become one for any of the versions from one to the other, and the store
+ * finds out which. In the middle, for most saves need the newest, and the oldest are those that nothing else can stand for.
  */
 #include "seen.h"
 
@@ -451,28 +451,68 @@ static bool is_bounded(const struct entry *e, bool written, uint64_t frozen)
 	return e->written == written && (written ? e->ended > frozen : !e->ended);
 }
 
-/* Joins two tickets for the same version, or else drops the entry in the middle. */
+static uint64_t oldest_of(const struct entry *e)
+{
+	return e->oldest ? e->oldest : e->version;
+}
+
+/* Two unused tickets become one, which is in the place of the later. */
+static void join(struct seen *s, struct record *r, size_t before, size_t at)
+{
+	const struct entry *x = &r->entries[before];
+	struct entry *e = &r->entries[at];
+	uint64_t oldest = oldest_of(x) < oldest_of(e) ? oldest_of(x) : oldest_of(e);
+	unsigned count = (unsigned)x->count + e->count;
+
+	e->count = count > SEEN_COUNT_MAX ? SEEN_COUNT_MAX : (uint8_t)count;
+	e->version = x->version > e->version ? x->version : e->version;
+	e->oldest = oldest < e->version ? oldest : 0;
+	e->first = x->first;
+	e->last = x->last > e->last ? x->last : e->last;
+	if (x->thread != e->thread)
+		e->thread = 0;
+	record_remove(s, r, before);
+}
+
+/* The nearest unused ticket before `at` of the same version, or of any version of the same document. SIZE_MAX: none. */
+static size_t find_before(const struct record *r, size_t at, bool same)
+{
+	const struct entry *e = &r->entries[at];
+
+	for (size_t i = at; i-- > 0;) {
+		const struct entry *x = &r->entries[i];
+		if (is_bounded(x, false, 0) && x->ino == e->ino &&
+		    (same ? x->version == e->version && x->oldest == e->oldest : x->version && e->version))
+			return i;
+	}
+	return SIZE_MAX;
+}
+
+/* Joins two tickets: of the same version, or else in the middle. What can't be joined goes: documents that sets may need, too. */
 static void drop_bounded(struct seen *s, struct record *r, bool written, uint64_t frozen, size_t number)
 {
-	struct entry *before = NULL;
-	size_t n = 0, middle = 0;
+	size_t n = 0, middle = 0, before = SIZE_MAX, at = 0;
 
 	for (size_t i = 0; i < r->count; i++) {
-		struct entry *e = &r->entries[i];
-		if (!is_bounded(e, written, frozen))
+		if (!is_bounded(&r->entries[i], written, frozen))
 			continue;
-		if (before && !written && before->ino == e->ino && before->version == e->version) {
-			unsigned count = (unsigned)before->count + e->count;
-			e->count = count > SEEN_COUNT_MAX ? SEEN_COUNT_MAX : (uint8_t)count;
-			e->first = before->first;
-			record_remove(s, r, (size_t)(before - r->entries));
+		size_t same = written ? SIZE_MAX : find_before(r, i, true);
+		if (same != SIZE_MAX) {
+			join(s, r, same, i);
 			return;
 		}
-		before = e;
-		if (n++ == number / 2)
+		size_t other = written ? SIZE_MAX : find_before(r, i, false);
+		if (other != SIZE_MAX && (n <= number / 2 || before == SIZE_MAX)) {
+			before = other;
+			at = i;
+		}
+		if (n++ <= number / 2)
 			middle = i;
 	}
-	record_remove(s, r, middle);
+	if (before != SIZE_MAX)
+		join(s, r, before, at);
+	else
+		record_remove(s, r, middle);
 }
 
 /* Makes place for one entry more. */

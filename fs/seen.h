@@ -44,6 +44,7 @@ struct own {
 
 struct entry {
 	uint64_t ino, version;
+	uint64_t oldest;	/* several reads: of any version from this to `version`; 0: of `version` alone */
 	struct own *own;	/* NULL when own_count is 0 */
 	uint32_t own_from, own_count;
 	uint64_t first, last;	/* shown; or committed */

@@ -285,12 +285,12 @@ static int written_entry(struct seen *s, const struct candidate *chosen, const s
 {
 	bool same = save->version == save->previous;
 	bool comparable = chosen && chosen->base.ino == save->saved_ino;
+	uint64_t version = !comparable ? 0 : chosen->base.oldest ? save->base_version : chosen->base.version;
 	struct entry e = { .ino = save->saved_ino, .version = save->version, .first = s->now, .last = s->now, .written = true };
 
-	if (chosen && !(save->flags & STORE_SAVE_REPLACE) && (comparable ? chosen->base.version : 0) < save->previous) {
-		e.version = 0;
+	if (chosen && !(save->flags & STORE_SAVE_REPLACE) && version < save->previous) {
+		e.version = version;
 		if (comparable) {
-			e.version = chosen->base.version;
 			e.own = chosen->own;
 			e.own_from = chosen->own_from;
 			e.own_count = (uint32_t)chosen->base.own_count;

@@ -12,13 +12,18 @@
 /* Stands for the messages where what surrounds them is merged as JSON. */
 #define MESSAGES "\"\\u0001 messages 8f14e45f-ceea-467f\""
 
+static void candidate_release(struct merge_candidate *c)
+{
+	store_view_unref(c->view);
+	merge_diff_release(&c->diff);
+	outline_release(&c->outline);
+	*c = (struct merge_candidate){ 0 };
+}
+
 void apply_release(struct apply *a)
 {
-	for (size_t i = 0; i < a->count; i++) {
-		store_view_unref(a->candidates[i].view);
-		merge_diff_release(&a->candidates[i].diff);
-		outline_release(&a->candidates[i].outline);
-	}
+	for (size_t i = 0; i < a->count; i++)
+		candidate_release(&a->candidates[i]);
 	free(a->candidates);
 	free(a->bases);
 	frame_unref(a->as_written);
@@ -150,7 +155,7 @@ static int take_outlines(struct apply *a)
 	return err;
 }
 
-static int add_candidate(struct apply *a, const struct store_base *base)
+static int load_candidate(struct apply *a, const struct store_base *base)
 {
 	struct merge_candidate *c = &a->candidates[a->count];
 	int err;
@@ -165,8 +170,37 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 		a->bases[a->count].own_count = 0;
 	}
 	c->base = &a->bases[a->count];
+	err = a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
+	if (!err && !a->as_text)
+		merge_removed(&a->job->written, c, a->current);
+	return err;
+}
+
+/*
+ * Of several versions (`oldest`) it is the newest one from which the document removes nothing that is there, which no newer one does either; when it
+ * removes something from all, the oldest.
+ */
+static int add_candidate(struct apply *a, const struct store_base *base)
+{
+	struct merge_candidate *c = &a->candidates[a->count];
+	struct store_base one = *base;
+	uint64_t low = base->oldest, high = base->version;
+	int err;
+
+	one.oldest = 0;
+	while (!(err = load_candidate(a, &one)) && base->oldest) {
+		if (!c->removed)
+			low = one.version;
+		else
+			high = one.version > low ? one.version - 1 : low;
+		if (low == high && one.version == low)
+			break;
+		one.version = low + (high - low + 1) / 2;
+		candidate_release(c);
+	}
+	/* Also half-built: apply_release has it. */
 	a->count++;
-	return a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
+	return err;
 }
 
 int apply_choose(struct apply *a)
@@ -181,7 +215,7 @@ int apply_choose(struct apply *a)
 	if (!a->candidates || !a->bases)
 		return -ENOMEM;
 	/* With one base there is nothing to choose. */
-	a->as_text = n > 1 && !lists_alike(a->current->frame, a->job->frame) && !apply_mixed(a->current->frame, a->job->frame);
+	a->as_text = (n > 1 || (n && a->save->bases[0].oldest)) && !lists_alike(a->current->frame, a->job->frame) && !apply_mixed(a->current->frame, a->job->frame);
 	if (a->as_text)
 		err = take_outlines(a);
 	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND | STORE_SAVE_LINES)); i++)
@@ -191,6 +225,8 @@ int apply_choose(struct apply *a)
 	if (a->as_text)
 		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline };
 	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
+	if (a->chosen >= 0)
+		a->save->base_version = a->bases[a->chosen].version;
 	if (a->chosen == MERGE_NONE) {
 		/* Blind: as if it had seen all there is (rule 8). */
 		err = add_candidate(a, &now);

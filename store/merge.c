@@ -180,6 +180,13 @@ static void match_moved(const struct written *w, struct merge_candidate *c, cons
 	}
 }
 
+void merge_removed(const struct written *w, struct merge_candidate *c, const struct store_view *current)
+{
+	if (c->view != current)
+		match_moved(w, c, current);
+	c->removed = count_removed(c, current);
+}
+
 /* The base's message that the document's message i is, or NULL. */
 static const struct view_item *explained(const struct merge_candidate *c, uint64_t i)
 {
@@ -369,10 +376,6 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 	for (size_t i = 0; i < count; i++) {
 		const struct store_base *b = list[i].base;
 
-		if (!w->outline && list[i].view != current)
-			match_moved(w, &list[i], current);
-		if (!w->outline)
-			list[i].removed = count_removed(&list[i], current);
 		if (is_later(&list[i]))
 			continue;
 		if (b->order >= newest)

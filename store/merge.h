@@ -47,13 +47,16 @@ struct merge_candidate {
 	bool meant;			/* nothing tells that it is not the base */
 };
 
+/* Matches in the candidate's diff what is there but stands at another place, and sets `removed`. Not by outlines. */
+void merge_removed(const struct written *w, struct merge_candidate *c, const struct store_view *current);
+
 #define MERGE_NONE (-1)
 #define MERGE_STALE (-2)
 
 /*
  * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
- * older than, and contained in, what its process has saved since, and changes nothing. Sets `removed` (by outlines it is set already)
- * and `meant` of each candidate, matches in its diff what is there but stands at another place, and sets *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
+ * older than, and contained in, what its process has saved since, and changes nothing. `removed` of each candidate must be set; sets
+ * `meant`, and *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
  */
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
 		 unsigned flags, bool *ret_uncertain);

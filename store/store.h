@@ -216,6 +216,7 @@ int store_view_origin(struct store_view *v, uint64_t i, struct store_origin *ret
 struct store_base {
 	uint64_t ino;		/* the document it was shown; 0: the name was absent and had never been a document */
 	uint64_t version;	/* 0: absent */
+	uint64_t oldest;	/* not 0: it was any of the versions from this to `version`, which one is to be found out; then without `own` */
 	const uint64_t *own;	/* ascending, each above `version`; may be NULL */
 	size_t own_count;
 	unsigned flags;
@@ -293,6 +294,7 @@ struct store_save {
 	const char *reason;		/* with -EINVAL: why; static */
 	unsigned result;		/* STORE_SAVED_* */
 	int base;			/* index of the base that was chosen, or -1 */
+	uint64_t base_version;		/* of a base with `oldest`: the version that it was taken for */
 	uint64_t saved_ino, version;	/* the document, and the version it has now */
 	uint64_t previous;		/* the version it had before */
 	uint64_t undo_version;		/* the store's */

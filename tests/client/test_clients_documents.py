@@ -24,7 +24,7 @@ def langchain(document):
 @cases("Node {}: 8 writers, a reader", [
 	("conf", envelope, 1, False), ("langchain", langchain, 1, False),
 	("lowdb", envelope, 1, False), ("lowdb", envelope, 4, False),
-	("roo", clients.Client.contents, 1, True), ("roo", clients.Client.contents, 4, True),
+	("roo", clients.Client.contents, 1, True), ("roo", clients.Client.contents, 4, True), ("roo", clients.Client.contents, 8, True),
 ])
 def node_client(t, kind, contents, tasks, may_vanish):
 	run_node(t, kind, contents, tasks, may_vanish)

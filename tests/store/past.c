@@ -157,6 +157,7 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 		candidates[i].base = i < n ? &save->bases[i] : &now;
 		candidates[i].view = knows_all(p, candidates[i].base) ? store_view_ref(current) : view_of(p, candidates[i].base);
 		cr_assert_eq(merge_diff(&w, candidates[i].view, &candidates[i].diff), 0);
+		merge_removed(&w, &candidates[i], current);
 	}
 	chosen = merge_choose(&w, candidates, n, current, save->flags, &uncertain);
 	if (chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS && merge_older_text(candidates, n, (size_t)chosen)) {

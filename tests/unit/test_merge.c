@@ -113,6 +113,7 @@ static void merge(const struct past *p, const struct store_base *bases, size_t b
 		candidates[i].base = &bases[i];
 		candidates[i].view = view_of(p, &bases[i]);
 		cr_assert_eq(merge_diff(w, candidates[i].view, &candidates[i].diff), 0);
+		merge_removed(w, &candidates[i], current);
 	}
 	out->chosen = merge_choose(w, candidates, base_count, current, flags, &out->uncertain);
 	out->count = 0;
@@ -575,6 +576,7 @@ Test(merge, append_to_a_long_list)
 			/* As base_view: all blocks but the last are shared. */
 			c.view = merged ? extend(current, LONG, 0, 0) : store_view_ref(current);
 			cr_assert_eq(merge_diff(&w, c.view, &c.diff), 0);
+			merge_removed(&w, &c, current);
 			cr_assert_eq(merge_choose(&w, &c, 1, current, 0, &uncertain), 0);
 			cr_assert_eq(merge_edits(&w, c.view, &c.diff, current, &e), 0);
 			began = cpu_ns() - began;

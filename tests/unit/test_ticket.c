@@ -458,9 +458,10 @@ Test(ticket, polling_does_not_accumulate)
 	tickets_free(t);
 }
 
-/* Tickets of many versions: the oldest and the newest stay. */
-Test(ticket, versions_are_dropped_in_the_middle)
+/* Tickets of many versions: all are known, the oldest and the newest singly. */
+Test(ticket, versions_are_joined_in_the_middle)
 {
+	uint64_t next = 1000, single = 0;
 	struct tickets *t = new_tickets(0, 0);
 	struct process a = process_of('A', 1);
 	const struct store_base *b;
@@ -468,10 +469,14 @@ Test(ticket, versions_are_dropped_in_the_middle)
 	for (uint64_t v = 1; v <= 1000; v++)
 		tickets_shown(t, &a, 1, "f.json", INO, v);
 	cr_assert_eq(candidates(t, &a, "f.json", &b), 64);
-	for (uint64_t i = 0; i < 32; i++) {
-		cr_assert_eq(b[63 - i].version, i + 1);
-		cr_assert_eq(b[i].version, 1000 - i);
+	for (size_t i = 0; i < 64; i++) {
+		cr_assert_eq(b[i].version, next);
+		cr_assert(!b[i].oldest || i == 32, "%zu stands for several", i);
+		next = (b[i].oldest ? b[i].oldest : b[i].version) - 1;
+		single += !b[i].oldest;
 	}
+	cr_assert_eq(next, 0);
+	cr_assert_eq(single, 63);
 	candidates(t, NULL, NULL, NULL);
 	tickets_free(t);
 }
