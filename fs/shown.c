@@ -11,8 +11,8 @@
 
 #define SLOTS 1024		/* a power of two */
 #define WAYS 4			/* slots that a process and a file may have: of these the one that was used least lately goes */
-#define DEPTH 16		/* what one process was told of one file by its threads */
-#define OF_THREAD 4		/* of these, what one thread was told, so that a thread that waits meanwhile is not driven out */
+#define DEPTH 256		/* what one process was told of one file, each version once a thread: many tasks may be about to read */
+#define OF_THREAD 64		/* of these, what one thread was told, so that a thread that waits meanwhile is not driven out */
 #define NODE_BUFFER 524288	/* what fs.promises.readFile reads at a time */
 
 struct told {
@@ -24,7 +24,8 @@ struct slot {
 	pid_t tgid;
 	uint64_t start, ino;
 	uint64_t last;		/* when it was told something */
-	struct told told[DEPTH];
+	struct told *told;
+	unsigned count, room;	/* room: at most DEPTH */
 };
 
 struct shown {
@@ -49,6 +50,8 @@ void shown_free(struct shown *s)
 {
 	if (!s)
 		return;
+	for (unsigned i = 0; i < SLOTS; i++)
+		free(s->slots[i].told);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -85,10 +88,10 @@ static struct slot *slot_of(struct shown *s, const struct process *who, uint64_t
 
 static struct told *oldest(struct slot *slot, pid_t tid)
 {
-	struct told *found = NULL, *t;
+	struct told *found = NULL;
 	unsigned count = 0;
 
-	for (t = slot->told; t < slot->told + DEPTH; t++) {
+	for (struct told *t = slot->told; t < slot->told + slot->count; t++) {
 		if (tid && t->tid != tid)
 			continue;
 		count++;
@@ -96,6 +99,30 @@ static struct told *oldest(struct slot *slot, pid_t tid)
 			found = t;
 	}
 	return !tid || count >= OF_THREAD ? found : NULL;
+}
+
+/* Where this is to be noted: over the same, in a free place, or over the oldest. NULL: out of memory. */
+static struct told *place_for(struct slot *slot, pid_t tid, uint64_t version)
+{
+	struct told *t;
+
+	for (t = slot->told; t < slot->told + slot->count; t++) {
+		if (t->tid == tid && t->version == version)
+			return t;
+	}
+	t = slot->count < slot->room ? NULL : oldest(slot, tid);
+	if (t)
+		return t;
+	if (slot->count == slot->room && slot->room < DEPTH) {
+		unsigned room = slot->room ? slot->room * 2 : 8;
+		struct told *more = realloc(slot->told, room * sizeof(*more));
+
+		if (more) {
+			slot->told = more;
+			slot->room = room;
+		}
+	}
+	return slot->count < slot->room ? &slot->told[slot->count++] : oldest(slot, 0);
 }
 
 void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64_t version, uint64_t size)
@@ -107,10 +134,15 @@ void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64
 		return;
 	pthread_mutex_lock(&s->lock);
 	slot = slot_of(s, who, ino);
-	if (!is_of(slot, who, ino))
-		*slot = (struct slot){ .tgid = who->tgid, .start = who->start, .ino = ino };
-	t = oldest(slot, who->tid);
-	*(t ? t : oldest(slot, 0)) = (struct told){ who->tid, version, size, ++s->now };
+	if (!is_of(slot, who, ino)) {
+		slot->tgid = who->tgid;
+		slot->start = who->start;
+		slot->ino = ino;
+		slot->count = 0;
+	}
+	t = place_for(slot, who->tid, version);
+	if (t)
+		*t = (struct told){ who->tid, version, size, ++s->now };
 	slot->last = s->now;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -136,7 +168,7 @@ uint64_t shown_version(struct shown *s, const struct process *who, uint64_t ino,
 		return 0;
 	pthread_mutex_lock(&s->lock);
 	slot = slot_of(s, who, ino);
-	for (unsigned i = 0; is_of(slot, who, ino) && i < DEPTH; i++) {
+	for (unsigned i = 0; is_of(slot, who, ino) && i < slot->count; i++) {
 		struct told *t = &slot->told[i];
 		int this = fit(t, who, size, since), that = best ? fit(best, who, size, since) : 0;
 

@@ -1,8 +1,8 @@
-// node reads.js HOW PATH COUNT: reads a document of versioned.py so often; prints [reads, [what was wrong, ...]].
+// node reads.js HOW PATH COUNT TASKS: reads a document of versioned.py so often, by so many tasks at once; prints [reads, [what was wrong, ...]].
 'use strict';
 const fs = require('fs');
 
-const [how, path, count] = [process.argv[2], process.argv[3], Number(process.argv[4])];
+const [how, path, count, tasks] = [process.argv[2], process.argv[3], Number(process.argv[4]), Number(process.argv[5])];
 
 function stream() {
 	return new Promise((resolve, reject) => {
@@ -27,10 +27,11 @@ async function handle() {
 
 const ways = { readFile: () => fs.promises.readFile(path), readFileSync: async () => fs.readFileSync(path), stream, handle };
 
-async function main() {
-	const wrong = [];
+const wrong = [];
+
+async function task() {
 	let last = 0;
-	for (let n = 0; n < count && wrong.length < 5; n++) {
+	for (let n = 0; n < count / tasks && wrong.length < 5; n++) {
 		const text = (await ways[how]()).toString();
 		try {
 			const document = JSON.parse(text);
@@ -44,7 +45,6 @@ async function main() {
 			wrong.push(`torn: ${e}: ${text.length} characters`);
 		}
 	}
-	console.log(JSON.stringify([count, wrong]));
 }
 
-main();
+Promise.all(Array.from({ length: tasks }, task)).then(() => console.log(JSON.stringify([count, wrong])));

@@ -10,7 +10,7 @@ def python_client(t, name, client):
 	run_python(t, client)
 
 
-@cases("Node {}: 8 writers, a reader", [("gemini", 1), ("jsonfile", 1), ("jsonfile", 4), ("atomic", 1), ("atomic", 4)])
+@cases("Node {}: 8 writers, a reader", [("gemini", 1), ("jsonfile", 1), ("jsonfile", 4), ("jsonfile", 8), ("atomic", 1), ("atomic", 4), ("atomic", 8)])
 def node_client(t, kind, tasks):
 	run_node(t, kind, clients.Client.contents, tasks)
 

@@ -169,15 +169,16 @@ def python(t, name, size, save):
 	require(writer.versions > 2, f"only {writer.versions} versions were written")
 
 
-@cases("Node, {}", [(f"{how} of {size} documents", how, size, count) for how, small, large in (("readFile", 2000, 60), ("readFileSync", 4000, 60),
-										  ("stream", 1000, 40), ("handle", 1000, 60))
-		    for size, count in (("small", small), ("large", large))])
-def node(t, name, how, size, count):
+@cases("Node, {}", [(f"{how} of {size} documents", how, size, count, 1) for how, small, large in (("readFile", 2000, 60), ("readFileSync", 4000, 60),
+										     ("stream", 1000, 40), ("handle", 1000, 60))
+		    for size, count in (("small", small), ("large", large))] +
+       [(f"{how}, {tasks} at once", how, "small", 8000, tasks) for how in ("readFile", "handle") for tasks in (8, 32, 200)])
+def node(t, name, how, size, count, tasks):
 	if shutil.which("node") is None:
 		raise Skip("node is not installed")
 	path = t.path("s.json")
 	with Writer(path, size, by_truncate) as writer:
-		reads, wrong = json.loads(command("node", SCRIPT, how, path, str(count // SCALE)).stdout)
+		reads, wrong = json.loads(command("node", SCRIPT, how, path, str(count // SCALE), str(tasks)).stdout)
 	equal(wrong, [], f"wrong of {reads} reads, {writer.versions} versions")
 
 
