@@ -462,9 +462,8 @@ static void join(struct seen *s, struct record *r, size_t before, size_t at)
 	const struct entry *x = &r->entries[before];
 	struct entry *e = &r->entries[at];
 	uint64_t oldest = oldest_of(x) < oldest_of(e) ? oldest_of(x) : oldest_of(e);
-	unsigned count = (unsigned)x->count + e->count;
 
-	e->count = count > SEEN_COUNT_MAX ? SEEN_COUNT_MAX : (uint8_t)count;
+	e->count = x->count > UINT32_MAX - e->count ? UINT32_MAX : x->count + e->count;
 	e->version = x->version > e->version ? x->version : e->version;
 	e->oldest = oldest < e->version ? oldest : 0;
 	e->first = x->first;

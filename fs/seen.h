@@ -19,7 +19,6 @@
 
 #include "process.h"
 
-#define SEEN_COUNT_MAX 64	/* uses of one ticket */
 #define SEEN_WRITING 4		/* files of a process that are remembered as opened for writing */
 
 struct list {
@@ -50,7 +49,7 @@ struct entry {
 	uint64_t first, last;	/* shown; or committed */
 	uint64_t ended;		/* used up, or replaced by a newer document; 0: live */
 	pid_t thread;
-	uint8_t count;		/* uses left */
+	uint32_t count;		/* uses left */
 	bool written;
 };
 

@@ -29,7 +29,7 @@ struct temps;
 #define TEMP_READ 8u	/* a document that somebody has read */
 #define TEMP_SHARED 16u	/* several processes have written files of that name at a time */
 
-#define TEMPS_OWN 64	/* files of one process under one name */
+#define TEMPS_OWN 1024	/* files of one process under one name */
 
 /* One file, as one writer wrote it. */
 struct temp {

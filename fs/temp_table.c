@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define NAMED_MAX 4096
-#define LOST_MAX 256
+#define LOST_MAX 4096
 #define LOOKED_AT 16	/* of the files that have lost their name, at each step */
 
 int temps_new(struct temps **ret)

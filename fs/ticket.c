@@ -68,7 +68,7 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 		return 0;
 	if (e && e->ino == ino && e->version == version) {
 		e->last = s->now;
-		e->count += e->count < SEEN_COUNT_MAX;
+		e->count += e->count < UINT32_MAX;
 		return 0;
 	}
 	return record_append(s, r, &(struct entry){ .ino = ino, .version = version, .first = s->now, .last = s->now,

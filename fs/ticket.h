@@ -30,8 +30,8 @@ void tickets_free(struct tickets *t);
  * ENOENT (`version` is then the newest of the document that had the name, `ino` its inode; both 0 when there never was one). That a document goes
  * by another name (`version` 0, but not `ino`) does not end what a thread that goes step by step had seen of it.
  * Shown again what its thread's newest unused ticket of the name already says, that ticket becomes newer and can be used once
- * more (at most 64 times). Of other versions a process holds 64 unused tickets a name; of more
- * than these the ones in the middle become one, for any of their versions.
+ * more. Of other versions a process holds 64 unused tickets a name; of more than these the ones in the middle become one, for
+ * any of their versions.
  * Out of memory: the oldest tickets go; never fails.
  */
 void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);

@@ -55,10 +55,11 @@ def run_node(t, kind, contents, tasks=1, may_vanish=False):
 	if shutil.which("node") is None:
 		raise Skip("node is not installed")
 	path = t.path("s.json")
-	count = WRITERS // tasks
+	count = max(1, WRITERS // tasks)
+	saves = -(-WRITERS * SAVES // (count * tasks))
 	with Readers([path], lambda d: len(contents(d)), may_vanish=may_vanish, pause=0.003):
-		together([lambda w=w: command("node", SCRIPT, kind, path, f"w{w}", str(SAVES), str(tasks)) and None for w in range(count)])
-	finish(t, path, contents, [(f"w{w}t{i}", n) for w in range(count) for i in range(tasks) for n in range(SAVES)])
+		together([lambda w=w: command("node", SCRIPT, kind, path, f"w{w}", str(saves), str(tasks)) and None for w in range(count)])
+	finish(t, path, contents, [(f"w{w}t{i}", n) for w in range(count) for i in range(tasks) for n in range(saves)])
 
 
 def finish(t, path, contents, acknowledged, check=None):

@@ -21,12 +21,11 @@ def langchain(document):
 	return [m["content"] for m in document["user"]["session"]["messages"]]
 
 
-@cases("Node {}: 8 writers, a reader", [
-	("conf", envelope, 1, False), ("langchain", langchain, 1, False),
-	("lowdb", envelope, 1, False), ("lowdb", envelope, 4, False),
-	("roo", clients.Client.contents, 1, True), ("roo", clients.Client.contents, 4, True), ("roo", clients.Client.contents, 8, True),
-])
-def node_client(t, kind, contents, tasks, may_vanish):
+@cases("Node {} at once in each process, a reader", [(f"{kind}, {tasks}", kind, contents, tasks, may_vanish) for kind, contents, may_vanish, counts in (
+	("conf", envelope, False, (1,)), ("langchain", langchain, False, (1,)), ("lowdb", envelope, False, (1, 4, 150)),
+	("roo", clients.Client.contents, True, (1, 4, 8, 150)),
+) for tasks in counts])
+def node_client(t, name, kind, contents, tasks, may_vanish):
 	run_node(t, kind, contents, tasks, may_vanish)
 
 

@@ -7,6 +7,7 @@
 #include "world.h"
 
 #define READS 150
+#define CROWD 300
 
 static const struct form {
 	const char *name, *head, *message, *tail;
@@ -102,6 +103,45 @@ static void play(struct world *w, size_t form, size_t writer, size_t late)
 	text_free(now);
 	for (unsigned i = 0; i < READS; i++)
 		text_free(read[i]);
+}
+
+/* All have read before the first of them saves. */
+static void play_crowd(struct world *w, const struct form *f, bool events)
+{
+	struct text first = text_format(f->message, 1000), read, now;
+
+	world_process(w, 'p', events);
+	save(w, (struct who){ 'p', 1 }, text_format("%s%s%s", f->head, first.data, f->tail));
+	text_free(first);
+	cr_assert(world_look(w, &read));
+	for (unsigned i = 0; i < CROWD; i++)
+		cr_assert(world_read(w, (struct who){ 'p', events ? 1 : 1 + i }, NULL));
+	for (unsigned i = 0; i < CROWD; i++)
+		save(w, (struct who){ 'p', events ? 1 : 1 + i }, add(f, &read, i, false));
+	cr_assert(world_look(w, &now));
+	for (unsigned i = 0; i < CROWD; i++)
+		cr_expect_eq(count(&now, i), 1, "%s, %s: message %u is there %u times", f->name, events ? "event loop" : "threads", i,
+			     count(&now, i));
+	text_free(read);
+	text_free(now);
+}
+
+Test(starved, many_at_once_lose_nothing)
+{
+	char *dir = dir_make(), name[64];
+	struct store *s = must_open(dir, 60000);
+	struct world *w = world_new(s, 0);
+
+	for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++) {
+		for (int events = 0; events < 2; events++) {
+			snprintf(name, sizeof(name), "%zu-%d.json", f, events);
+			world_document(w, name);
+			play_crowd(w, &forms[f], events);
+		}
+	}
+	world_free(w);
+	must_close(s);
+	dir_remove(dir);
 }
 
 Test(starved, reads_of_long_ago_lose_nothing)

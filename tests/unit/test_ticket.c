@@ -422,7 +422,7 @@ static size_t candidates(struct tickets *t, const struct process *who, const cha
 	return n;
 }
 
-/* Rule 6 for a reader that polls: 64 uses, and no more memory than one. */
+/* Rule 6 for a reader that polls: as many uses, and no more memory than one. */
 Test(ticket, polling_does_not_accumulate)
 {
 	struct tickets *t = new_tickets(0, 0);
@@ -432,7 +432,7 @@ Test(ticket, polling_does_not_accumulate)
 
 	tickets_shown(t, &a, 1, "f.json", INO, 10);
 	tickets_count(t, &n, &processes, &before);
-	for (int i = 0; i < 1000000; i++)
+	for (int i = 0; i < 99999; i++)
 		tickets_shown(t, &a, 1, "f.json", INO, 10);
 	tickets_count(t, &n, &processes, &bytes);
 	cr_assert_eq(n, 1);
@@ -453,7 +453,7 @@ Test(ticket, polling_does_not_accumulate)
 			break;
 		tickets_saved(t, set, 1, "f.json", &s);
 	}
-	cr_assert_eq(used, 64);
+	cr_assert_eq(used, 100000);
 	ticket_set_free(set);
 	tickets_free(t);
 }
