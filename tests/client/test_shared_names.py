@@ -325,13 +325,13 @@ def names_in_motion(t, name, temp):
 def bounded(t):
 	with t.new_mount() as m:
 		def run():
-			for n in range(80):
+			for n in range(1100):
 				write(m.path + "/s.json.tmp", document(f"{n}"))
 			yield
-		processes = [Steps(run(), events=True) for _ in range(5)]
+		processes = [Steps(run(), events=True) for _ in range(2)]
 		for one in processes:
 			one.step()
-		require(64 <= waiting(m) <= 256, f"{waiting(m)} files wait")
+		require(1024 <= waiting(m) <= 2048, f"{waiting(m)} files wait")
 		equal(os.listdir(m.path), ["s.json.tmp"], "names")
 		for one in processes:
 			one.end()

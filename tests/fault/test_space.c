@@ -225,7 +225,8 @@ Test(space, full_map)
 
 	cr_assert_eq(store_open(dir, &o, &s), 0);
 	count = fill(s, 0, 200);
-	cr_assert(count > 5 && count < 60, "%u messages fitted", count);
+	/* One megabyte of them, and what the two of the journal hold before the first drain finds out: that depends on when it comes. */
+	cr_assert(count > 5 && count < 160, "%u messages fitted", count);
 	check_there(s, count);
 	store_close(s);
 	o.map_size = 8 << 20;
