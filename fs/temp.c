@@ -166,6 +166,23 @@ bool temps_is_shared(const char *name)
 	return false;
 }
 
+/* Another file has the name of that one now. */
+static void displaced(struct mount *m, const char *name, uint64_t ino)
+{
+	struct temps *t = m->temps;
+	struct temp *e, *gone = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, name, ino);
+	if (e) {
+		temp_lose(t, e);
+		temp_bound_own(t, e, &gone);
+	}
+	pthread_mutex_unlock(&t->lock);
+	temp_settle(m, name, ino);
+	temp_settle_all(m, gone);
+}
+
 int temps_make(struct mount *m, const struct process *who, const struct store_attr *a, bool displace, uint64_t *ret_ino)
 {
 	struct temp *mine = temp_new(who, a, a->parent, TEMP_FRESH), *gone = NULL, *e;
@@ -195,19 +212,14 @@ int temps_make(struct mount *m, const struct process *who, const struct store_at
 		else if (err == -ENOENT)
 			err = store_create(m->store, a->parent, a->name, ino, a->mode, a->uid, a->gid, NULL, NULL);
 	} while (displace && (err == -ESTALE || err == -EEXIST));
+	if (!err && there.ino)
+		displaced(m, a->name, there.ino);
 	pthread_mutex_lock(&t->lock);
-	e = !err && there.ino ? temp_find(t, a->name, there.ino) : NULL;
-	if (e) {
-		temp_lose(t, e);
-		temp_bound_own(t, e, &gone);
-	}
 	e = err ? temp_find_id(t, a->name, id) : NULL;
 	if (e)
 		temp_discard(t, e, &gone);
 	temp_sweep(t, &gone);
 	pthread_mutex_unlock(&t->lock);
-	if (!err && there.ino)
-		temp_settle(m, a->name, there.ino);
 	temp_settle_all(m, gone);
 	if (!err)
 		*ret_ino = ino;
@@ -269,6 +281,27 @@ static int give_name_back(struct mount *m, const struct store_attr *a, uint64_t 
 	return 0;
 }
 
+/* A process writes its file anew that had lost its name: it has the name again, and what has it waits for its own writer. */
+static void take_name(struct mount *m, const struct store_attr *a, uint64_t parent)
+{
+	struct temps *t = m->temps;
+	struct store_attr there;
+	struct temp *e;
+	bool exists = !store_lookup(m->store, parent, a->name, &there);
+
+	if (exists && (there.kind != STORE_SCRATCH || there.ino == a->ino || shown_held(m->device, there.ino)))
+		return;
+	if (store_relink(m->store, a->ino, parent, a->name, exists ? 0 : STORE_NOREPLACE, true))
+		return;
+	pthread_mutex_lock(&t->lock);
+	e = temp_find(t, a->name, a->ino);
+	if (e)
+		temp_regain(t, e);
+	pthread_mutex_unlock(&t->lock);
+	if (exists)
+		displaced(m, a->name, there.ino);
+}
+
 int temps_claim(struct mount *m, const struct process *who, const struct store_attr *a)
 {
 	struct store_attr want = *a;
@@ -277,7 +310,7 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	struct temp *e, *mine;
 	uint64_t ino;
 	uint64_t made;
-	bool take;
+	bool take, lost;
 	int err;
 
 	if (!who->known || !temps_is_shared(a->name) || shown_held(m->device, a->ino))
@@ -290,6 +323,7 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	e = temp_find(t, a->name, a->ino);
 	former = e ? NULL : temp_find_former(t, a->ino);
 	take = !made && (e ? may_take(m, who, e) : !former);
+	lost = take && e && e->lost;
 	if (e || former)
 		want.parent = e ? e->parent : former->parent;
 	if (!e && take && a->parent) {
@@ -300,6 +334,8 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	}
 	pthread_mutex_unlock(&t->lock);
 	free(mine);
+	if (lost)
+		take_name(m, a, want.parent);
 	if (take)
 		return 0;
 	if (made)

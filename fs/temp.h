@@ -4,7 +4,7 @@
  * Several writers may use one temp name at once (rule 14). Of each its own file waits, until it renames or unlinks it:
  *
  * - Who opens another's temp file to write it anew gets a file of its own under the name. The other's file loses the name, but
- *   its writer still finds it there: by look-up, rename, unlink.
+ *   its writer still finds it there: by look-up, rename, unlink; and has the name again when it writes it anew.
  * - Temp names that end in .json lead to one document for all. Of each writer the version that it wrote is remembered, or its bytes
  *   when they were merged with another's, and that is what its rename takes.
  * - Tasks of one process can't be told apart when it has an event loop. The first rename then saves what all of them have

@@ -229,6 +229,35 @@ def in_place(t):
 	equal(os.listdir(t.dir), ["s.json"], "names that are left")
 
 
+@cases("rule 14: who writes anew under a temp name {} has the name, for all", [
+	("that another has renamed away", lambda temp, path: os.rename(temp, path), ["another"]),
+	("that another has removed", lambda temp, path: os.unlink(temp), None),
+	("that another has now", lambda temp, path: None, None)])
+def anew(t, name, leave, saved):
+	path, temp = t.path("s.json"), t.path("s.json.bak")
+
+	def run():
+		write(temp, document("first"))
+		yield
+		write(temp, document("second"))
+		yield
+
+	def other():
+		write(temp, document("another"))
+		leave(temp, path)
+		yield
+	one, another = Steps(run()), Steps(other())
+	one.step()
+	another.step()
+	one.step()
+	equal(forked(contents, temp), ["second"], "what a third process reads under the name")
+	one.end()
+	another.end()
+	equal(forked(contents, temp), ["second"], "when both have ended")
+	equal(contents(path) if saved else None, saved, "the session")
+	equal(sorted(os.listdir(t.dir)), ["s.json"] * bool(saved) + ["s.json.bak"], "names that are left")
+
+
 @case("rule 14: a rename to another name than a document's moves the process's own file too")
 def other_target(t):
 	path, temp = t.path("notes.md"), t.path("notes.md.tmp")
