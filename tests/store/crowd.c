@@ -5,17 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "as_written.h"
 #include "json.h"
 #include "view.h"
 #include "world.h"
 
-#define MESSAGES 400
 #define SHORT 3			/* texts that anyone may say */
-
-struct list {
-	unsigned id[MESSAGES];
-	size_t count;
-};
 
 struct message {
 	uint64_t pos, born, hash;
@@ -27,6 +22,7 @@ struct message {
 /* One open save. */
 struct draft {
 	struct world_handle *handle;
+	struct as_written_save *save;
 	struct list doc, removed;	/* what is in it; what it leaves out of what its writer had */
 };
 
@@ -54,15 +50,6 @@ static struct run {
 } run;
 
 /* ---- Lists ---------------------------------------------------------------------------------------------------- */
-
-static bool list_has(const struct list *l, unsigned id)
-{
-	for (size_t i = 0; i < l->count; i++) {
-		if (l->id[i] == id)
-			return true;
-	}
-	return false;
-}
 
 static void list_swap(struct list *l, unsigned from, unsigned to)
 {
@@ -123,7 +110,9 @@ static void __attribute__((format(printf, 1, 2))) wrong(const char *format, ...)
 {
 	va_list args;
 
-	if (*run.why)
+	if (run.script->as_written)
+		run.tally.lost++;
+	if (*run.why || run.script->as_written)
 		return;
 	va_start(args, format);
 	vsnprintf(run.why, sizeof(run.why), format, args);
@@ -403,7 +392,7 @@ static void check_edit(const struct draft *d, const struct list *before, const s
 	}
 	run.tally.edits += asked > 0;
 	run.tally.kept += kept > 0;
-	if (kept && kinds[run.script->kind].exact && !run.script->equal_texts)
+	if (kept && kinds[run.script->kind].exact && !run.script->equal_texts && !run.script->as_written)
 		wrong("%zu messages stay that were removed", kept);
 }
 
@@ -441,6 +430,19 @@ static void check_save(struct peer *a, struct draft *d, const struct store_save 
 	check_edit(d, &before, after);
 }
 
+/* The same where the rules are followed as they are written. */
+static void check_as_written(struct peer *a, struct draft *d)
+{
+	struct list before = run.there;
+
+	as_written_close(d->save, &d->doc, &run.there);
+	run.tally.saves++;
+	for (size_t i = 0; i < run.there.count; i++)
+		run.messages[run.there.id[i]].stored = true;
+	check_lost(a, d, &before, &run.there);
+	check_edit(d, &before, &run.there);
+}
+
 /* ---- Steps ---------------------------------------------------------------------------------------------------- */
 
 static struct who who_of(const struct peer *a, unsigned chance)
@@ -456,13 +458,19 @@ static void trace_who(struct who who)
 		trace(" %c:", (char)who.process);
 }
 
+static void show(struct who who)
+{
+	if (run.script->as_written) {
+		as_written_read((char)who.process, who.thread);
+		return;
+	}
+	trace_who(who);
+	trace(world_read(run.world, who, NULL) ? "r" : "n");
+}
+
 static void read_list(struct peer *a, const struct action *x)
 {
-	struct who who = who_of(a, x->c);
-	bool there = world_read(run.world, who, NULL);
-
-	trace_who(who);
-	trace(there ? "r" : "n");
+	show(who_of(a, x->c));
 	a->doc = run.there;
 	for (size_t i = 0; i < a->doc.count; i++) {
 		a->had[a->doc.id[i]] = true;
@@ -479,6 +487,10 @@ static void open_draft(struct peer *a, const struct action *x)
 	d->removed.count = 0;
 	change(a, x, d);
 	d->doc = a->doc;
+	if (run.script->as_written) {
+		d->save = as_written_open((char)who.process, who.thread, is_loop(a));
+		return;
+	}
 	d->handle = world_open(run.world, who, WORLD_TRUNCATE);
 	world_write(d->handle, list_text(&d->doc));
 	if (run.trace) {
@@ -497,11 +509,15 @@ static void close_draft(struct peer *a, const struct action *x)
 	struct store_save save;
 
 	trace(" %zu:c", (size_t)(a - run.peers) * 2 + i);
-	world_close(run.world, d.handle, who_of(a, x->c), &save);
+	if (!run.script->as_written)
+		world_close(run.world, d.handle, who_of(a, x->c), &save);
 	if (i == 0 && a->open > 1)
 		a->drafts[0] = a->drafts[1];
 	a->open--;
-	check_save(a, &d, &save);
+	if (run.script->as_written)
+		check_as_written(a, &d);
+	else
+		check_save(a, &d, &save);
 	if (!a->memory)
 		a->begun = false;
 }
@@ -525,18 +541,14 @@ static void take(const struct action *x)
 		return;
 	if ((kind == LOOP_IN_TURN || kind == LOOP_TURN_STRAY) && others_busy(a))
 		return;
-	if (stray) {
-		struct who who = who_of(a, x->c);
-
-		trace_who(who);
-		trace(world_read(run.world, who, NULL) ? "r" : "n");
-	} else if (!a->begun) {
+	if (stray)
+		show(who_of(a, x->c));
+	else if (!a->begun)
 		read_list(a, x);
-	} else if (!a->open || (a->memory && is_loop(a) && a->open < 2 && x->what % 100 >= 70)) {
+	else if (!a->open || (a->memory && is_loop(a) && a->open < 2 && x->what % 100 >= 70))
 		open_draft(a, x);
-	} else {
+	else
 		close_draft(a, x);
-	}
 }
 
 static void begin_peers(const struct script *s)
@@ -566,6 +578,7 @@ bool crowd_play(const struct script *s, FILE *trace_to)
 	*run.why = 0;
 	memset(run.messages, 0, sizeof(run.messages));
 	world_document(run.world, name);
+	as_written_begin();
 	begin_peers(s);
 	for (size_t i = 0; i < s->count && !*run.why; i++)
 		take(&s->actions[i]);

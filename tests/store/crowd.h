@@ -28,9 +28,12 @@ struct kind {
 };
 extern const struct kind kinds[KINDS];	/* the program's */
 
-/* What happened: removals asked for and not done; messages that came again; equal texts and what they led to, where nothing tells them apart. */
+/*
+ * What happened: removals asked for and not done; messages that came again; equal texts and what they led to, where nothing tells them apart. `lost`
+ * is counted for the rules as they are written, and else a failure.
+ */
 struct tally {
-	uint64_t saves, merged, edits, kept, back, joined;
+	uint64_t saves, merged, edits, kept, back, joined, lost;
 };
 
 struct action {
@@ -48,6 +51,7 @@ struct script {
 	unsigned kind, peers;
 	struct actor actors[PEERS];
 	bool equal_texts, edits;
+	bool as_written;	/* by as_written.h, not by the store; no equal texts then */
 	struct action actions[ACTIONS];
 	size_t count;
 };

@@ -82,6 +82,12 @@ static void add(struct tally *to, const struct tally *t)
 	to->kept += t->kept;
 	to->back += t->back;
 	to->joined += t->joined;
+	to->lost += t->lost;
+}
+
+static double percent_kept(const struct tally *t)
+{
+	return t->edits ? 100.0 * (double)t->kept / (double)t->edits : 0;
 }
 
 static void report(const struct tally *tallies)
@@ -91,9 +97,18 @@ static void report(const struct tally *tallies)
 		const struct tally *t = &tallies[i];
 
 		printf("%-38s %9lu %9lu %8lu %8lu %11.2f %% %9lu %9lu\n", kinds[i].name, (unsigned long)t->saves, (unsigned long)t->merged,
-		       (unsigned long)t->edits, (unsigned long)t->kept, t->edits ? 100.0 * (double)t->kept / (double)t->edits : 0, (unsigned long)t->back,
+		       (unsigned long)t->edits, (unsigned long)t->kept, percent_kept(t), (unsigned long)t->back,
 		       (unsigned long)t->joined);
 	}
+	fflush(stdout);
+}
+
+/* Of the scripts of distinct texts. */
+static void compare(const struct tally *here, const struct tally *as_written)
+{
+	printf("\nThe same scripts by the merge rules as they are written down:\n%-38s %18s %18s %9s\n", "", "not done: here", "as written", "and lost");
+	for (size_t i = 0; i < KINDS; i++)
+		printf("%-38s %16.2f %% %16.2f %% %9lu\n", kinds[i].name, percent_kept(&here[i]), percent_kept(&as_written[i]), (unsigned long)as_written[i].lost);
 	fflush(stdout);
 }
 
@@ -112,7 +127,7 @@ static void fail(struct script *s)
 
 Test(random, saves_of_all_kinds_of_writers, .timeout = 3600)
 {
-	static struct tally tallies[KINDS];
+	static struct tally tallies[KINDS], distinct[KINDS], as_written[KINDS];
 	static struct script s;
 	const char *wanted = getenv("HISTORYFS_SAVES");
 	uint64_t saves = wanted ? strtoull(wanted, NULL, 0) : SAVES, done = 0;
@@ -129,10 +144,17 @@ Test(random, saves_of_all_kinds_of_writers, .timeout = 3600)
 				fail(&s);
 			add(&tallies[s.kind], crowd_tally());
 			done += crowd_tally()->saves;
+			if (s.equal_texts)
+				continue;
+			add(&distinct[s.kind], crowd_tally());
+			s.as_written = true;
+			crowd_play(&s, NULL);
+			add(&as_written[s.kind], crowd_tally());
 		}
 		crowd_end();
 		must_close(store);
 		dir_remove(dir);
 	}
 	report(tallies);
+	compare(distinct, as_written);
 }
