@@ -322,7 +322,7 @@ static int plain_rename(struct mount *m, const struct process *who, uint64_t par
 		temps_forget(m->temps, &to);
 	temps_forget(m->temps, &from);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
-		renamed_add(m->renamed, from.ino, parent, name, who, has_seen(m, who, parent, name));
+		renamed_add(m->renamed, from.ino, parent, name, new_parent, new_name, who, has_seen(m, who, parent, name));
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
 	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */

@@ -197,8 +197,7 @@ def saw_none(t, name, put):
 		forked(write, path, document("another's"))
 		forked(contents, path)
 		os.rename(path, path + "~")
-		for _ in put(path, "mine", document("mine")):
-			pass
+		alone(put(path, "mine", document("mine")))
 		os.unlink(path + "~")
 	forked(program)
 	equal((contents(path), os.listdir(t.dir)), (["another's", "mine"], ["s.json"]), "in the end")
@@ -206,6 +205,81 @@ def saw_none(t, name, put):
 
 def asks(path, *_):
 	equal(os.path.exists(path), False, "the session is there")
+
+
+def alone(steps):
+	for _ in steps:
+		pass
+
+
+@cases("rule 13: who begins a session while another has it away, to make it anew, has all that was in it; {}", [
+	(f"{how}, {'an event loop' if events else 'a process'}, {'the backup stays' if leave else 'the backup goes'}", put, events, leave)
+	for how, put in (("written in place", direct), ("by temp file", by_temp)) for events in (False, True) for leave in (False, True)])
+def gap(t, name, put, events, leave):
+	path, backup = t.path("s.json"), t.path(".s.json.bak_1")
+	forked(write, path, document("first"))
+
+	def dancer():
+		mine = document(*contents(path), "dancer's")
+		yield
+		os.rename(path, backup)
+		yield
+		alone(put(path, "dancer", mine))
+		if not leave:
+			os.unlink(backup)
+
+	def newcomer(text):
+		asks(path)
+		alone(put(path, text, document(text)))
+	one = Steps(dancer(), events)
+	one.step()
+	forked(lambda: write(path, document(*contents(path), "not seen by the dancer")))
+	one.step()
+	forked(newcomer, "newcomer's")
+	one.end()
+	equal(contents(path), ["first", "not seen by the dancer", "newcomer's", "dancer's"], "the session")
+	equal(sorted(os.listdir(t.dir)), [os.path.basename(backup)] * leave + ["s.json"], "names that are left")
+
+
+@cases("rule 13: {}, who puts his backup back takes nothing from anybody, nor brings anything twice", [
+	("when another has saved meanwhile", True), ("when nobody has", False)])
+def back(t, name, saved):
+	path, backup = t.path("s.json"), t.path("s.json~")
+	forked(write, path, document("first"))
+
+	def dancer():
+		contents(path)
+		yield
+		os.rename(path, backup)
+		yield
+		os.rename(backup, path)
+	one = Steps(dancer())
+	one.step()
+	forked(lambda: write(path, document(*contents(path), "second")))
+	one.step()
+	if saved:
+		forked(write, path, document("third"))
+	one.end()
+	equal(contents(path), ["first", "second"] + ["third"] * saved, "the session")
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
+@case("rule 13: who had read an empty list, and makes the session anew, goes on from it")
+def from_empty(t):
+	path = t.path("s.json")
+	forked(write, path, document())
+
+	def dancer():
+		mine = document(*contents(path), "mine")
+		yield
+		os.rename(path, path + "~")
+		write(path, mine)
+		os.unlink(path + "~")
+	one = Steps(dancer())
+	one.step()
+	forked(lambda: write(path, document(*contents(path), "another's")))
+	one.end()
+	equal(contents(path), ["another's", "mine"], "the session")
 
 
 @cases("rule 13: of a session that was renamed {}, nothing comes back in a new one", [
