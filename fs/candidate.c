@@ -196,24 +196,39 @@ static bool reads_beside(uint64_t tick, const struct client *saver, const struct
  * Rule 8, for who has no candidate: the unused tickets of the process itself, though it read after it had opened the file
  * (`jq ... f > t`); else of those with the same parent, piped from, else of all in the process group, and without a rename only what these read
  * when the saver was started. All of the nearest, not the newest only: in a script's group that may be another pipeline's, and the store finds the one that explains the document.
+ * Who knows only that there was none when it looked may be a part of a pipeline, too.
  */
 static int add_of_group(const struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool rename)
 {
 	struct client *c;
+	size_t own = set->count;	/* that there is no document */
 	int ret = 0;
 
-	for (int near = 3; near > 0 && set->count == 0 && set->client->group > 0; near--) {
+	for (int near = 3; near > 0 && set->count == own && set->client->group > 0; near--) {
 		for (c = NULL; ret == 0 && (c = client_of_group(s, set->client->group, c));) {
 			const struct record *r = nearness(set->client, c) == near ? record_find(s, c, parent, name) : NULL;
 
 			for (size_t i = 0; r && i < r->count && ret == 0; i++) {
 				const struct entry *e = &r->entries[i];
-				if (!e->ended && !e->written && (near == 3 || rename || (near == 2 && reads_beside(tick, set->client, c, e))))
-					ret = add(set, e, 0, e->last, OF_GROUP, c);
+				if (!e->ended && !e->written && ((!own && (near == 3 || rename)) || (near == 2 && reads_beside(tick, set->client, c, e))))
+					ret = add(set, e, own ? STORE_BASE_THREAD : 0, e->last, OF_GROUP, c);
 			}
 		}
 	}
+	/* The document tells; where it does not, nothing was read. */
+	for (size_t i = 0; set->count > own && i < own; i++)
+		set->candidates[i].base.order = UINT64_MAX;
 	return ret;
+}
+
+/* At most that there is no such document: another part of the pipeline may have read one before. */
+static bool knows_nothing(const struct ticket_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->candidates[i].written || set->candidates[i].base.version)
+			return false;
+	}
+	return true;
 }
 
 static int newer_first(const void *a, const void *b)
@@ -234,7 +249,7 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 		r = add_own(set, own, &alone);
 	if (r == 0 && !alone && !(own && own->alone))
 		r = add_inherited(s, tick, set, parent, name);
-	if (r == 0 && set->count == 0)
+	if (r == 0 && knows_nothing(set))
 		r = add_of_group(s, tick, set, parent, name, pipeline);
 	if (r < 0)
 		candidates_clear(s, set);
