@@ -114,6 +114,7 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 
 	if (control_owns(ino))
 		return control_getattr(m, ino, ret);
+	aside_settle_ino(m->asides, ino);
 	err = store_getattr(m->store, ino, ret);
 	if (err == -ENOENT && (stored = inodes_stored(m->inodes, ino)))
 		err = store_getattr(m->store, stored, ret);

@@ -81,9 +81,21 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool
 	free(l.buf);
 }
 
+void op_settle(fuse_req_t req, uint64_t parent, const char *name)
+{
+	struct mount *m = mount_of(req);
+	struct process who;
+
+	if (!asides_any(m->asides))
+		return;
+	who = caller(req);
+	aside_settle(m->asides, &who, parent, name);
+}
+
 /* Replies: open, err. */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	op_settle(req, ino, NULL);
 	fuse_reply_open(req, fi);
 }
 

@@ -13,7 +13,7 @@
  * Appending to lines (O_APPEND): whole lines are committed by the write that ends them, and are on disk when flush or fsync returns. The
  * draft then holds the beginning of a line only, which waits for its end, for a flush or for release; a killed writer's is rejected.
  *
- * Lock order: a handle's lock, then that of the temp files, then the inode table's, then those inside tickets and store.
+ * Lock order: a handle's lock, or that of what is set aside (aside.h), then that of the temp files, then the inode table's, then those inside tickets and store.
  */
 #ifndef FS_HANDLE_H
 #define FS_HANDLE_H

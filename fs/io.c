@@ -188,7 +188,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	 * meanwhile it did not know.
 	 */
 	renamed = renamed_by(m->renamed, parent, name, who, NULL, &seen);
-	if (renamed && seen == RENAMED_NOTHING)
+	if (renamed && (seen == RENAMED_NOTHING || seen == RENAMED_WRITTEN))
 		tickets_shown(m->tickets, who, parent, name, 0, 0);
 	err = open_file(m, who, a, fi->flags, *ret_fresh, temp, inode, ret);
 	if (!err && !renamed && (*ret)->set)
@@ -227,6 +227,9 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 	int err = store_lookup(m->store, parent, name, a);
 
 	*ret_fresh = false;
+	/* Who has set it aside makes it anew. */
+	if (!err && aside_make(m->asides, who, parent, name))
+		return open_file(m, who, a, fi->flags | O_TRUNC, false, 0, NULL, ret);
 	if (!err && (fi->flags & O_EXCL))
 		return -EEXIST;
 	if (err == -ENOENT && store_is_document_name(name))
@@ -260,8 +263,12 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 {
 	struct store_attr former;
 	bool anew = (fi->flags & O_TRUNC) != 0, fresh;
-	int err = store_getattr(m->store, ino, a);
+	int err;
 
+	aside_settle_ino(m->asides, ino);
+	err = store_getattr(m->store, ino, a);
+	if ((fi->flags & O_ACCMODE) != O_RDONLY)
+		aside_make_ino(m->asides, who, ino);
 	if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, a))
 		err = 0;
 	/* The name was looked up, and then the file was renamed or waits for that (rule 14): the name is what is meant. */

@@ -262,6 +262,7 @@ static void mount_release(struct mount *m)
 
 	while (m->inodes && (h = inodes_any(m->inodes)))
 		handle_free(m, h);
+	asides_free(m->asides);
 	temps_free(m->temps);
 	tickets_free(m->tickets);
 	processes_free(m->processes);
@@ -294,6 +295,8 @@ static int mount_prepare(struct mount *m)
 		err = shown_new(&m->shown);
 	if (!err)
 		err = renamed_new(&m->renamed);
+	if (!err)
+		err = asides_new(m, &m->asides);
 	if (!err)
 		err = looked_new(&m->looked);
 	if (!err)

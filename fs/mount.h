@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "aside.h"
 #include "epoch.h"
 #include "inode.h"
 #include "looked.h"
@@ -34,6 +35,7 @@ struct mount {
 	struct temps *temps;
 	struct shown *shown;
 	struct renamed *renamed;
+	struct asides *asides;
 	struct looked *looked;
 	struct epoch *epoch;
 	struct loop *loop;

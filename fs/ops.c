@@ -56,6 +56,28 @@ static bool makes_anew(struct mount *m, uint64_t parent, const char *name, const
 	return renamed_by(m->renamed, parent, name, who, &thread, NULL) && thread == who->tid && !processes_events(m->processes, who);
 }
 
+/* A process that makes a session anew finds its name free. */
+static bool lookup_aside(fuse_req_t req, uint64_t parent, const char *name)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+	struct store_attr a;
+
+	switch (aside_look(m->asides, &who, parent, name, &a)) {
+	case ASIDE_NOT:
+		return false;
+	case ASIDE_AWAY:
+		if (!makes_anew(m, parent, name, &who))
+			tickets_shown(m->tickets, &who, parent, name, a.ino, 0);
+		fuse_reply_err(req, ENOENT);
+		return true;
+	case ASIDE_BACKUP:
+		reply_entry(req, &a);
+		return true;
+	}
+	return false;
+}
+
 /* Replies: entry, err. */
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -64,6 +86,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	uint64_t ino = 0, version = 0;
 	int err = control_lookup(m, parent, name, &a);
 
+	if (asides_any(m->asides) && lookup_aside(req, parent, name))
+		return;
 	if (err == -ENOENT && parent != CONTROL_DIRECTORY) {
 		err = store_lookup(m->store, parent, name, &a);
 		if (!store_is_document_name(name) && (err == -ENOENT || (!err && a.kind == STORE_SCRATCH)) &&
@@ -179,6 +203,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 	struct store_attr a;
 	int err = parent == CONTROL_DIRECTORY ? -EACCES : -EEXIST;
 
+	op_settle(req, parent, name);
 	if (!is_ours(parent, name) && !inodes_find_embryo(m->inodes, parent, name, 0, &a))
 		err = parent == STORE_REJECTED ? -EACCES : store_create(m->store, parent, name, 0, mode, ctx->uid, ctx->gid, link, &a);
 	if (err)
@@ -238,6 +263,11 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, EPERM);
 		return;
 	}
+	if (aside_unlink(m->asides, &who, parent, name)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	aside_leave(m->asides, parent, name);
 	err = store_lookup(m->store, parent, name, &a);
 	if (err == -ENOENT && inodes_find_embryo(m->inodes, parent, name, 0, &a)) {
 		inodes_unlinked(m->inodes, a.ino, &who);
@@ -269,66 +299,15 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	fuse_reply_err(req, -err);
 }
 
-static enum renamed_seen has_seen(struct mount *m, const struct process *who, uint64_t parent, const char *name)
+/* A temp file that takes the place of a session is a save; all else means names as the process sees them. */
+static void settle_asides(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+			  unsigned how)
 {
-	const struct store_base *bases;
-	struct ticket_set *set;
-	size_t count = 0;
-	enum renamed_seen seen = RENAMED_NOTHING;
+	struct store_attr a;
 
-	if (tickets_freeze(m->tickets, who, &set))
-		return seen;
-	if (!tickets_bases(m->tickets, set, parent, name, false, &bases, &count)) {
-		bool read = false, written = false;
-
-		for (size_t i = 0; i < count; i++) {
-			written |= (bases[i].flags & STORE_BASE_WRITTEN) != 0;
-			read |= bases[i].version && !(bases[i].flags & STORE_BASE_WRITTEN);
-		}
-		seen = read ? RENAMED_READ : count && !written ? RENAMED_ABSENT : RENAMED_NOTHING;
-	}
-	ticket_set_free(set);
-	return seen;
-}
-
-static int plain_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
-			unsigned flags)
-{
-	struct store_attr from, to;
-	bool exists, lost, unread;
-	int err = store_lookup(m->store, parent, name, &from);
-
-	if (err == -ENOENT)
-		from.ino = 0;
-	if (err && err != -ENOENT)
-		return err;
-	lost = !(flags & STORE_EXCHANGE) && temps_find(m, who, parent, name, &from);
-	if (err && !lost)
-		return err;
-	exists = store_lookup(m->store, new_parent, new_name, &to) == 0;
-	if (lost)
-		err = store_relink(m->store, from.ino, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
-	else
-		err = store_rename(m->store, parent, name, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
-	if (err || (exists && from.ino == to.ino))
-		return err;
-	inodes_renamed(m->inodes, from.ino, new_parent, new_name);
-	if (exists && (flags & STORE_EXCHANGE))
-		inodes_renamed(m->inodes, to.ino, parent, name);
-	else if (exists)
-		inodes_unlinked(m->inodes, to.ino, who);
-	unread = from.kind == STORE_DOCUMENT && temps_unread(m->temps, &from);
-	if (exists)
-		temps_forget(m->temps, &to);
-	temps_forget(m->temps, &from);
-	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
-		renamed_add(m->renamed, from.ino, parent, name, new_parent, new_name, who, has_seen(m, who, parent, name));
-	if (from.kind == STORE_DOCUMENT)
-		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
-	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */
-	if (unread)
-		tickets_unlinked(m->tickets, who, parent, name);
-	return 0;
+	aside_settle(m->asides, who, parent, name);
+	if (how || store_lookup(m->store, parent, name, &a) || (a.kind == STORE_DOCUMENT && !temps_fresh(m->temps, &a)))
+		aside_settle(m->asides, who, new_parent, new_name);
 }
 
 /* Replies: err. */
@@ -345,14 +324,24 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		err = -EPERM;
 	else if (strlen(new_name) > STORE_NAME_MAX)
 		err = -ENAMETOOLONG;
+	if (!err && !how && (aside_back(m->asides, &who, parent, name, new_parent, new_name) ||
+			     aside_begin(m->asides, &who, parent, name, new_parent, new_name))) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	if (!err) {
+		settle_asides(m, &who, parent, name, new_parent, new_name, how);
 		attr_unlist(m, parent, name);
 		err = how & STORE_EXCHANGE ? -ENOSYS : save_rename_embryo(m, &who, parent, name, new_parent, new_name, !how);
 		if (err == -ENOSYS && !how)
 			err = save_rename(m, &who, parent, name, new_parent, new_name);
 	}
 	if (err == -ENOSYS)
-		err = plain_rename(m, &who, parent, name, new_parent, new_name, how);
+		aside_leave(m->asides, parent, name);
+	if (err == -ENOSYS)
+		err = rename_plainly(m, &who, parent, name, new_parent, new_name, how);
+	if (!err)
+		aside_make(m->asides, &who, new_parent, new_name);
 	fuse_reply_err(req, -err);
 }
 

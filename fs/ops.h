@@ -36,6 +36,8 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size);
 
 /* dir.c */
+/* Before the caller does something with a name that it may see otherwise than others, or (NULL) with a directory. */
+void op_settle(fuse_req_t req, uint64_t parent, const char *name);
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);

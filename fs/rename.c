@@ -121,7 +121,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 			save->flags |= STORE_SAVE_MTIME;
 			save->mtime = from->attr.mtime;
 		}
-		if (renamed || (!to && renamed_away(m->renamed, parent, name)))
+		if (renamed)
 			save->flags |= STORE_SAVE_LINEAGE;
 		save_fill(&w, m, set, who, parent, name);
 		if (former)
@@ -553,19 +553,6 @@ static int rename_own(struct mount *m, const struct process *who, const char *na
 	return first;
 }
 
-/*
- * A process puts the backup back that it made by renaming, but another has saved the session meanwhile: it has all that was in it (rule 13), and the
- * backup is a copy.
- */
-static bool is_back(struct mount *m, const struct process *who, const struct store_attr *from, uint64_t parent, const char *name, uint64_t new_parent,
-		    const char *new_name)
-{
-	struct store_attr to;
-
-	return from->kind == STORE_DOCUMENT && from->version == 1 && parent == new_parent && !store_lookup(m->store, parent, new_name, &to) &&
-	       to.ino != from->ino && renamed_back(m->renamed, to.ino, parent, new_name, name, who);
-}
-
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
 {
 	uint64_t ids[TEMPS_OWN];
@@ -583,12 +570,6 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	err = store_lookup(m->store, parent, name, &from.attr);
 	if (err)
 		return err;
-	if (is_back(m, who, &from.attr, parent, name, new_parent, new_name)) {
-		err = store_unlink(m->store, parent, name, false, NULL);
-		if (!err)
-			inodes_unlinked(m->inodes, from.attr.ino, who);
-		return err;
-	}
 	/* Whoever wrote it: what stands there now. */
 	from.temp = temp = temps_take_any(m->temps, &from.attr, &reserved);
 	if (reserved)

@@ -8,14 +8,12 @@
 
 #define COUNT 64
 #define SECONDS 10
-#define AWAY_SECONDS 1	/* a session that is made anew is back before that */
 
 struct rename {
 	uint64_t ino, parent;
 	char name[STORE_NAME_MAX + 1];
 	struct process who;
 	enum renamed_seen seen;
-	char backup[STORE_NAME_MAX + 1];	/* the name that it got, if that is a backup's beside it; or "" */
 	time_t at;
 };
 
@@ -53,13 +51,7 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-static bool is_backup(const char *backup, const char *name)
-{
-	return strstr(backup, name) || backup[strlen(backup) - 1] == '~';
-}
-
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
-		 const struct process *who, enum renamed_seen seen)
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, enum renamed_seen seen)
 {
 	struct rename *e;
 
@@ -67,8 +59,6 @@ void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *n
 	e = &r->list[r->next++ % COUNT];
 	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .seen = seen, .at = now() };
 	strncpy(e->name, name, STORE_NAME_MAX);
-	if (new_parent == parent && is_backup(new_name, name))
-		strncpy(e->backup, new_name, STORE_NAME_MAX);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -80,62 +70,19 @@ static const struct rename *latest(const struct renamed *r, unsigned i)
 	return i < COUNT && i < r->next && now() - e->at <= SECONDS ? e : NULL;
 }
 
-/* The last that renamed a document of that name away, or NULL. Needs the lock. */
-static const struct rename *last_of(const struct renamed *r, uint64_t parent, const char *name)
-{
-	const struct rename *e;
-	unsigned i = 0;
-
-	do
-		e = latest(r, i++);
-	while (e && (e->parent != parent || strcmp(e->name, name)));
-	return e;
-}
-
-static bool is_by(const struct rename *e, const struct process *who)
-{
-	return e->who.tgid == who->tgid && e->who.start == who->start;
-}
-
 bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, enum renamed_seen *ret_seen)
-{
-	const struct rename *e;
-	bool found;
-
-	pthread_mutex_lock(&r->lock);
-	e = last_of(r, parent, name);
-	found = e && is_by(e, who);
-	if (found && ret_thread)
-		*ret_thread = e->who.tid;
-	if (found && ret_seen)
-		*ret_seen = e->seen;
-	pthread_mutex_unlock(&r->lock);
-	return found;
-}
-
-bool renamed_away(struct renamed *r, uint64_t parent, const char *name)
-{
-	const struct rename *e;
-	struct process who;
-	bool found;
-
-	pthread_mutex_lock(&r->lock);
-	e = last_of(r, parent, name);
-	found = e && *e->backup && now() - e->at <= AWAY_SECONDS;
-	if (found)
-		who = e->who;
-	pthread_mutex_unlock(&r->lock);
-	return found && process_alive(&who);
-}
-
-bool renamed_back(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const char *backup, const struct process *who)
 {
 	const struct rename *e;
 	bool found = false;
 
 	pthread_mutex_lock(&r->lock);
 	for (unsigned i = 0; !found && (e = latest(r, i)); i++)
-		found = e->ino == ino && e->parent == parent && strcmp(e->name, name) == 0 && strcmp(e->backup, backup) == 0 && is_by(e, who);
+		found = e->parent == parent && strcmp(e->name, name) == 0;
+	found = found && e->who.tgid == who->tgid && e->who.start == who->start;
+	if (found && ret_thread)
+		*ret_thread = e->who.tid;
+	if (found && ret_seen)
+		*ret_seen = e->seen;
 	pthread_mutex_unlock(&r->lock);
 	return found;
 }

@@ -18,24 +18,15 @@ enum renamed_seen {
 	RENAMED_NOTHING,
 	RENAMED_ABSENT,		/* that there was none */
 	RENAMED_READ,		/* what it had read */
+	RENAMED_WRITTEN,	/* what it had written, and read nothing since */
 };
 
-void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
-		 const struct process *who, enum renamed_seen seen);
+void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const struct process *who, enum renamed_seen seen);
 
 /*
  * Whether it was this process that renamed a document of that name away last. Then *ret_thread, its thread that did, and *ret_seen are set; both may
  * be NULL.
  */
 bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const struct process *who, pid_t *ret_thread, enum renamed_seen *ret_seen);
-
-/*
- * Whether a process that lives has just renamed a document of that name to a backup beside it (`f.json~`, `f.json.bak`, `.f.json.bak_1`), and so is about
- * to make it anew.
- */
-bool renamed_away(struct renamed *r, uint64_t parent, const char *name);
-
-/* Whether the process renamed document `ino` from that name to this backup. */
-bool renamed_back(struct renamed *r, uint64_t ino, uint64_t parent, const char *name, const char *backup, const struct process *who);
 
 #endif

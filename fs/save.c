@@ -200,8 +200,8 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	}
 	if (!draft_size(&h->draft))
 		save->flags |= STORE_SAVE_EMPTY;
-	/* What it renamed away, and did not know, it did not mean to take from the name; nor does who finds it away by another's save. */
-	if (place->embryo && (renamed ? seen == RENAMED_ABSENT : renamed_away(m->renamed, save->parent, save->name)))
+	/* What it renamed away, and did not know, it did not mean to take from the name. */
+	if (place->embryo && renamed && seen == RENAMED_ABSENT)
 		save->flags |= STORE_SAVE_LINEAGE;
 	mtime = atomic_load(&h->mtime);
 	if (mtime != HANDLE_NO_TIME) {

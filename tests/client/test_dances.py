@@ -37,17 +37,17 @@ def long_wait(t):
 @cases("rule 13: {} that has danced, and finds the name away by another, knows that it knows nothing", [
 	(what, events) for what, events in (("a process", False), ("an event loop", True))])
 def away_by_another(t, name, events):
-	path = t.path("s.json")
+	path, away = t.path("s.json"), t.path("away")
 	forked(write, path, document("first"))
 
 	def other():
 		yield
 		mine = document(*contents(path), "other")
-		os.rename(path, path + ".bak")
+		os.rename(path, away)
 		yield
 		write(path + ".new", mine)
 		os.rename(path + ".new", path)
-		os.unlink(path + ".bak")
+		os.unlink(away)
 
 	def danced():
 		dance(path, 1, document(*contents(path), "danced"))
@@ -210,58 +210,6 @@ def asks(path, *_):
 def alone(steps):
 	for _ in steps:
 		pass
-
-
-@cases("rule 13: who begins a session while another has it away, to make it anew, has all that was in it; {}", [
-	(f"{how}, {'an event loop' if events else 'a process'}, {'the backup stays' if leave else 'the backup goes'}", put, events, leave)
-	for how, put in (("written in place", direct), ("by temp file", by_temp)) for events in (False, True) for leave in (False, True)])
-def gap(t, name, put, events, leave):
-	path, backup = t.path("s.json"), t.path(".s.json.bak_1")
-	forked(write, path, document("first"))
-
-	def dancer():
-		mine = document(*contents(path), "dancer's")
-		yield
-		os.rename(path, backup)
-		yield
-		alone(put(path, "dancer", mine))
-		if not leave:
-			os.unlink(backup)
-
-	def newcomer(text):
-		asks(path)
-		alone(put(path, text, document(text)))
-	one = Steps(dancer(), events)
-	one.step()
-	forked(lambda: write(path, document(*contents(path), "not seen by the dancer")))
-	one.step()
-	forked(newcomer, "newcomer's")
-	one.end()
-	equal(contents(path), ["first", "not seen by the dancer", "newcomer's", "dancer's"], "the session")
-	equal(sorted(os.listdir(t.dir)), [os.path.basename(backup)] * leave + ["s.json"], "names that are left")
-
-
-@cases("rule 13: {}, who puts his backup back takes nothing from anybody, nor brings anything twice", [
-	("when another has saved meanwhile", True), ("when nobody has", False)])
-def back(t, name, saved):
-	path, backup = t.path("s.json"), t.path("s.json~")
-	forked(write, path, document("first"))
-
-	def dancer():
-		contents(path)
-		yield
-		os.rename(path, backup)
-		yield
-		os.rename(backup, path)
-	one = Steps(dancer())
-	one.step()
-	forked(lambda: write(path, document(*contents(path), "second")))
-	one.step()
-	if saved:
-		forked(write, path, document("third"))
-	one.end()
-	equal(contents(path), ["first", "second"] + ["third"] * saved, "the session")
-	equal(os.listdir(t.dir), ["s.json"], "names that are left")
 
 
 @case("rule 13: who had read an empty list, and makes the session anew, goes on from it")

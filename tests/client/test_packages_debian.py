@@ -10,6 +10,7 @@ PACKAGES = [
 	("PHP flock, r+", lambda: packages.program("php", "flock r+"), True),
 	("PHP flock, c+", lambda: packages.program("php", "flock c+"), True),
 	("perl -i", lambda: packages.program("sh", "perl", "perl", b"[\n]\n"), False),
+	("vim", lambda: packages.program("sh", "vim", "vim", b"[\n]\n"), False),
 	("vim without a backup", lambda: packages.program("sh", "vim-in-place", "vim", b"[\n]\n"), False),
 	("Perl JSON::PP", lambda: packages.program("perl", "open"), False),
 	("Perl JSON::PP, flock", lambda: packages.program("perl", "flock"), True),
