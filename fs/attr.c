@@ -106,20 +106,31 @@ static void visit_own(struct handle *h, void *arg)
 		o->draft = atomic_load(&h->draft_size);
 }
 
+static int stored_attr(struct mount *m, uint64_t ino, struct store_attr *ret)
+{
+	uint64_t stored;
+	int err = store_getattr(m->store, ino, ret);
+
+	if (err == -ENOENT && (stored = inodes_stored(m->inodes, ino)))
+		err = store_getattr(m->store, stored, ret);
+	return err;
+}
+
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
 	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
-	uint64_t stored, parent;
+	uint64_t parent;
 	int err;
 
 	if (control_owns(ino))
 		return control_getattr(m, ino, ret);
 	aside_settle_ino(m->asides, ino);
-	err = store_getattr(m->store, ino, ret);
-	if (err == -ENOENT && (stored = inodes_stored(m->inodes, ino)))
-		err = store_getattr(m->store, stored, ret);
+	err = stored_attr(m, ino, ret);
 	if ((err == -ENOENT || (!err && !ret->parent)) && inodes_get_embryo(m->inodes, ino, ret))
 		err = 0;
+	/* It has been saved between the two. */
+	if (err == -ENOENT)
+		err = stored_attr(m, ino, ret);
 	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))
 		return err;
 	/* To its writer it still has its name (rule 14). */

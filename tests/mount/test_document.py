@@ -4,12 +4,13 @@ import contextlib
 import errno
 import glob
 import json
+import multiprocessing
 import os
 import random
 import re
 import time
 
-from harness import CONTROL, HISTORYCTL, QUICK, SEED, Child, Skip, case, cases, command, equal, eventually, forked, main, read, require, write, write_all, write_once
+from harness import CONTROL, HISTORYCTL, QUICK, SEED, Child, Skip, case, cases, command, equal, eventually, forked, main, read, require, together, write, write_all, write_once
 from ways import by_rplus, by_tiny_writes, by_truncate
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
@@ -160,6 +161,28 @@ def unseen(t):
 		f.write(messages("only")[20:])
 		equal((forked(read, path), forked(os.path.getsize, path)), (old, len(old)), "before close")
 	equal(forked(read, path), messages("only"), "after close")
+
+
+@case("a session that eight programs make at once is there for each of them")
+def made_by_many(t):
+	paths = [t.path(f"{n}.json") for n in range(100 if QUICK else 400)]
+	start = multiprocessing.Barrier(8)
+
+	def maker(w):
+		try:
+			for path in paths:
+				start.wait()
+				fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+				for _ in range(3):
+					os.fstat(fd)
+				os.write(fd, messages(f"{w}"))
+				os.close(fd)
+		except Exception:
+			start.abort()	# else the others wait for ever
+			raise
+	together([lambda w=w: maker(w) for w in range(8)])
+	for path in paths:
+		require(contents(path), f"{path} is empty")
 
 
 @cases("P3: a session is made anew where another was unlinked: it is empty to {}", [

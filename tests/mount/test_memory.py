@@ -8,7 +8,7 @@ import time
 from harness import CONTROL, QUICK, Skip, case, equal, forked, main, read, require, write
 
 CLIENTS, BATCH = 1000 if QUICK else 10000, 50
-GROWTH = 6 << 20		# of the sanitizers' allocators says nothing
+BESIDE = 4 << 20		# what it may grow by besides: buffers of threads that begin late. Of the sanitizers' allocators it says nothing
 SESSIONS = 20
 
 
@@ -43,12 +43,12 @@ def grows(mount, count, act):
 	for n in range(SESSIONS):
 		forked(write, f"{mount.path}/s{n}.json", json.dumps([{"role": "user", "content": f"{n} {i}"} for i in range(20)]).encode())
 	forked(clients, 500, act)		# threads and their stacks, caches
-	before = anonymous(mount)
+	before, known = anonymous(mount), tickets(mount)["bytes"]
 	forked(clients, count, act)
 	growth = anonymous(mount) - before
 	print(f"# {count} clients: RssAnon grew by {growth >> 10} KiB from {before >> 10} KiB; tickets: {tickets(mount)}")
-	require(QUICK or growth <= GROWTH, f"the daemon grew by {growth >> 10} KiB")
-	require(tickets(mount)["bytes"] <= 9 << 20, f"tickets take {tickets(mount)['bytes']} bytes")
+	require(QUICK or growth <= tickets(mount)["bytes"] - known + BESIDE, f"the daemon grew by {growth >> 10} KiB")
+	require(tickets(mount)["bytes"] <= 6 << 20, f"tickets take {tickets(mount)['bytes']} bytes")
 
 
 @case("clients that read one of a few sessions")
