@@ -8,7 +8,7 @@ import time
 from harness import CONTROL, QUICK, Skip, case, equal, forked, main, read, require, write
 
 CLIENTS, BATCH = 1000 if QUICK else 10000, 50
-BESIDE = 4 << 20		# what it may grow by besides: buffers of threads that begin late. Of the sanitizers' allocators it says nothing
+BESIDE = 24 << 20		# the buffers of 16 threads and 8 reads, which begin when they are needed. Of the sanitizers' allocators it says nothing
 SESSIONS = 20
 
 

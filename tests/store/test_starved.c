@@ -6,8 +6,13 @@
 
 #include "world.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define READS 90
+#define CROWD 100
+#else
 #define READS 150
 #define CROWD 300
+#endif
 
 static const struct form {
 	const char *name, *head, *message, *tail;
