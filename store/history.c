@@ -477,10 +477,10 @@ static int goes_on(struct apply *a, bool *ret)
 		}
 		if (err)
 			return err;
-		if (lists_alike(v->frame, a->job->frame) && !v->count)
-			*ret = true;
-		else if (!lists_alike(v->frame, a->job->frame))
+		if (!lists_alike(v->frame, a->job->frame))
 			*ret = a->job->frame->kind != DOC_EMPTY;
+		else if (!v->count)
+			*ret = true;
 		else if (!(err = merge_diff(w, v, &d))) {
 			*ret = d.added < w->count;
 			merge_diff_release(&d);

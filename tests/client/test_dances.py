@@ -214,15 +214,15 @@ def alone(steps):
 
 @case("rule 13: who had read an empty list, and makes the session anew, goes on from it")
 def from_empty(t):
-	path = t.path("s.json")
+	path, away = t.path("s.json"), t.path("away")
 	forked(write, path, document())
 
 	def dancer():
 		mine = document(*contents(path), "mine")
 		yield
-		os.rename(path, path + "~")
+		os.rename(path, away)
 		write(path, mine)
-		os.unlink(path + "~")
+		os.unlink(away)
 	one = Steps(dancer())
 	one.step()
 	forked(lambda: write(path, document(*contents(path), "another's")))
