@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "log.h"
 #include "mount.h"
 
 #define COUNT 64
@@ -179,20 +180,22 @@ static size_t find(const struct asides *t, const struct process *who, uint64_t p
 }
 
 /* What the session was is a document of its own. */
-static void copy(struct asides *t, const struct aside *a)
+static int copy(struct asides *t, const struct aside *a)
 {
 	struct store_save save = {
 		.ino = a->copy, .parent = a->attr.parent, .name = a->backup, .mode = a->attr.mode & 07777, .uid = a->attr.uid, .gid = a->attr.gid,
 		.mtime = a->attr.mtime, .pid = a->who.tgid, .flags = STORE_SAVE_REPLACE | STORE_SAVE_SOON | STORE_SAVE_MTIME,
 	};
 	struct store_view *v;
+	int err = store_view_open(t->mount->store, a->attr.ino, a->attr.version, &v);
 
-	if (store_view_open(t->mount->store, a->attr.ino, a->attr.version, &v))
-		return;
+	if (err)
+		return err;
 	save.prefix = v;
 	save.prefix_size = store_view_size(v);
-	store_save(t->mount->store, &save);
+	err = store_save(t->mount->store, &save);
 	store_view_unref(v);
+	return err;
 }
 
 /* A backup that another has made under the name meanwhile has replaced this one. */
@@ -202,15 +205,20 @@ static void end(struct asides *t, unsigned i)
 	struct aside *a = t->list[i];
 	struct store_attr now;
 	bool exists = !store_lookup(m->store, a->attr.parent, a->backup, &now);
+	int err = 0;
 
 	if (a->made && !exists) {
-		copy(t, a);
+		err = copy(t, a);
 	} else if (!a->made && !store_lookup(m->store, a->attr.parent, a->attr.name, &now) && now.ino == a->attr.ino) {
 		if (!exists)
-			rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
-		else if (!store_unlink(m->store, a->attr.parent, a->attr.name, false, NULL))
+			err = rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
+		else if (!(err = store_unlink(m->store, a->attr.parent, a->attr.name, false, NULL)))
 			inodes_unlinked(m->inodes, a->attr.ino, &a->who);
 	}
+	/* Its process was told long ago that this was done. */
+	if (err)
+		log_line(LOG_WARNING, "%s: the backup %s, made by pid %d, could not be kept: %s; the session is as it was, and `historyctl log` has what it has been",
+			 a->attr.name, a->backup, (int)a->who.tgid, store_strerror(err));
 	drop(t, i);
 }
 
