@@ -1,7 +1,7 @@
 /*
  * Sessions that their writers set aside to make them anew (merge rule 13): `target -> target.bak; new -> target; unlink target.bak`.
  *
- * Two steps of one save, and between them there is no session, as on any filesystem: who reads then finds none, and who saves begins another. So a
+ * Two steps of one save, and between them there is no session, as on any filesystem: who reads then finds none (P3), and who saves begins another, without what is in the first (P1, P2). So a
  * process that renames a session it knows to a backup's name beside it is told that this is done, and sees it so. For everybody else nothing has happened:
  * the session is where it was, and what the process puts in its place is a save of it.
  *

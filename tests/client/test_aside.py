@@ -353,6 +353,24 @@ def unmounted(t):
 		one.end()
 
 
+@case("P7: the daemon is killed between: nothing has happened, as with any rename that was not synced")
+def daemon_killed(t):
+	with t.new_mount() as m:
+		path = m.path + "/s.json"
+
+		def dancer():
+			contents(path)
+			os.rename(path, path + "~")
+			yield
+		forked(write, path, document("first"))
+		one = Steps(dancer())
+		one.step()
+		m.kill()
+		m.start()
+		equal((os.listdir(m.path), contents(path)), (["s.json"], ["first"]), "what is there")
+		one.end()
+
+
 @case("a directory can be removed when what was set aside in it is gone")
 def directory(t):
 	os.mkdir(t.path("d"))

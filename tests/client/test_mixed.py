@@ -67,6 +67,8 @@ def describe(mix):
 
 
 CHANCE = random.Random(SEED)
+if not NODE or len(SHELL) < 2:
+	print("# without the clients of what is not installed: node, jq, sponge", flush=True)
 
 
 @cases("{}", [(describe(mix), mix) for mix in (choose(CHANCE) for _ in range(MIXES))])
