@@ -165,11 +165,11 @@ static void lines_flushed(struct store_save *save)
 	h->saving = false;
 	pthread_cond_broadcast(&h->idle);
 	pthread_mutex_unlock(&h->lock);
-	fuse_reply_err(w->req, -err);
+	save_answer(w->req, err, w->wrote);
 	free(w);
 }
 
-void append_flush(fuse_req_t req, struct handle *h, bool waits)
+void append_flush(fuse_req_t req, struct handle *h, bool waits, bool sync, size_t wrote)
 {
 	struct mount *m = mount_of(req);
 	size_t size = h->appended && !waits ? h->draft.tail_size : 0;
@@ -179,9 +179,10 @@ void append_flush(fuse_req_t req, struct handle *h, bool waits)
 	if (h->appended && waits)
 		handle_unsettled(m, h, true);
 	if (w) {
-		prepare_lines(m, h, w, size, 0);
+		prepare_lines(m, h, w, size, sync ? STORE_SAVE_DURABLE : 0);
 		w->h = h;
 		w->req = req;
+		w->wrote = wrote;
 		w->save.done = lines_flushed;
 		w->save.arg = w;
 		if (save_orphaned(h, &w->place))
@@ -192,5 +193,5 @@ void append_flush(fuse_req_t req, struct handle *h, bool waits)
 	if (w)
 		store_submit(m->store, &w->save);
 	else
-		fuse_reply_err(req, -err);
+		save_answer(req, !err && sync ? store_sync(m->store) : err, wrote);
 }

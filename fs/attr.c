@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "follow.h"
 #include "ops.h"
 
 void attr_stat(const struct store_attr *a, struct stat *st)
@@ -119,11 +120,12 @@ static int stored_attr(struct mount *m, uint64_t ino, struct store_attr *ret)
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
 	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
-	uint64_t parent;
+	uint64_t parent, size;
 	int err;
 
 	if (control_owns(ino))
 		return control_getattr(m, ino, ret);
+	ino = follow_ino(m, who, ino, &size);
 	aside_settle_ino(m->asides, ino);
 	err = stored_attr(m, ino, ret);
 	if ((err == -ENOENT || (!err && !ret->parent)) && inodes_get_embryo(m->inodes, ino, ret))
@@ -136,6 +138,10 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 	/* To its writer it still has its name (rule 14). */
 	if (!ret->parent && temps_place(m->temps, ret, &parent))
 		ret->parent = parent;
+	if (size != HANDLE_NONE) {
+		ret->size = size;
+		return 0;
+	}
 	inodes_visit(m->inodes, ino, visit_own, &own);
 	/* Who has just opened it to read asks how much there is; who is in the middle of reading, of what he reads (P3). */
 	if (!own.unread && own.view != HANDLE_NONE)

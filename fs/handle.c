@@ -10,7 +10,7 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 
 	if (!h)
 		return -ENOMEM;
-	h->kind = kind;
+	atomic_init(&h->kind, kind);
 	h->ino = ino;
 	h->inode = inode;
 	h->flags = flags;
@@ -18,6 +18,7 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	atomic_init(&h->draft_size, HANDLE_NONE);
 	atomic_init(&h->pending, 0);
 	atomic_init(&h->view_size, HANDLE_NONE);
+	atomic_init(&h->own_size, HANDLE_NONE);
 	atomic_init(&h->mtime, HANDLE_NO_TIME);
 	atomic_init(&h->unread, kind == HANDLE_DOCUMENT && !handle_writes(h));
 	pthread_mutex_init(&h->lock, NULL);
@@ -28,32 +29,48 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	return 0;
 }
 
+static void close_inode(struct mount *m, struct inode *i)
+{
+	uint64_t ino = i->ino;
+	bool unlinked;
+
+	if (inodes_close(m->inodes, i, &unlinked) && unlinked)
+		store_forget(m->store, ino);
+}
+
+void handle_move(struct mount *m, struct handle *h, struct inode *to)
+{
+	struct inode *spare = inodes_move_handle(m->inodes, h, to);
+
+	if (spare)
+		close_inode(m, spare);
+}
+
 void handle_free(struct mount *m, struct handle *h)
 {
 	struct place place;
-	bool unlinked;
-	uint64_t ino, id;
+	uint64_t id;
 
 	if (!h)
 		return;
 	handle_unsettled(m, h, false);
-	if (h->inode)
-		inodes_remove_handle(m->inodes, h->inode, h);
-	/* Who renames the file may have found the handle before that. */
+	/* Who renames the file may have found the handle before that; nobody does from now on. */
+	handle_closing(h);
 	handle_lock(h);
 	handle_unlock(h);
+	if (h->inode)
+		inodes_remove_handle(m->inodes, h->inode, h);
 	draft_release(&h->draft);
 	store_view_unref(h->view);
 	ticket_set_free(h->set);
-	early_free(h->early);
 	if (h->inode) {
 		inodes_place(m->inodes, h->inode, &place);
 		if ((id = atomic_load(&h->temp)))
 			temps_closed(m, place.name, id);
-		ino = h->inode->ino;
-		if (inodes_close(m->inodes, h->inode, &unlinked) && unlinked)
-			store_forget(m->store, ino);
+		close_inode(m, h->inode);
 	}
+	if (h->former)
+		close_inode(m, h->former);
 	free(h->bytes);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->idle);
@@ -183,26 +200,17 @@ void handle_releasing(struct handle *h)
 		atomic_store(&h->unsettled, UINT64_MAX);
 }
 
-struct unsettled {
-	uint64_t parent, latest;
-	const char *name;
-};
+void handle_closing(struct handle *h)
+{
+	atomic_store(&h->closing, true);
+}
 
 static void visit_unsettled(struct handle *h, void *arg)
 {
-	struct unsettled *u = arg;
-	uint64_t at = atomic_load(&h->unsettled);
+	uint64_t at = atomic_load(&h->unsettled), *latest = arg;
 
-	if (at > u->latest)
-		u->latest = at;
-}
-
-static void visit_early(struct handle *h, void *arg)
-{
-	const struct unsettled *u = arg;
-
-	if (h->early && early_is(h, u->parent, u->name))
-		visit_unsettled(h, arg);
+	if (at > *latest)
+		*latest = at;
 }
 
 void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name)
@@ -210,16 +218,14 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 	struct store_attr a;
 
 	while (atomic_load(&m->unsettled)) {
-		struct unsettled u = { .parent = parent, .name = name };
+		uint64_t latest = 0;
 
 		/* One that has been renamed to a document's name, too. */
 		if (name && inodes_find_embryo(m->inodes, parent, name, 0, &a))
-			inodes_visit(m->inodes, a.ino, visit_unsettled, &u);
+			inodes_visit(m->inodes, a.ino, visit_unsettled, &latest);
 		if (ino)
-			inodes_visit(m->inodes, ino, visit_unsettled, &u);
-		if (name && atomic_load(&m->early))
-			inodes_visit(m->inodes, 0, visit_early, &u);
-		if (!u.latest || (u.latest != UINT64_MAX && now_ns() - u.latest > SETTLE_NS))
+			inodes_visit(m->inodes, ino, visit_unsettled, &latest);
+		if (!latest || (latest != UINT64_MAX && now_ns() - latest > SETTLE_NS))
 			return;
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}
@@ -232,6 +238,8 @@ void handle_changed(struct handle *h, const struct process *who)
 	h->writer = *who;
 	atomic_store(&h->mtime, HANDLE_NO_TIME);
 	atomic_store(&h->draft_size, draft_size(&h->draft));
+	if (atomic_load(&h->own_size) != HANDLE_NONE)
+		atomic_store(&h->own_size, draft_size(&h->draft));
 }
 
 struct timing {

@@ -10,6 +10,12 @@
  *	                           |  --flush by another process, or incomplete--> dirty
  *	                           `--release--> committed, or rejected (P5)
  *
+ * A plain file, or a temp document, that is renamed to a document's name while it is open for writing: the handle follows (follow.h). It is the
+ * document's from then on, and what it has written so far is its draft.
+ *
+ *	plain --rename, complete--> clean
+ *	   `--rename, nothing or not complete--> dirty
+ *
  * Appending to lines (O_APPEND): whole lines are committed by the write that ends them, and are on disk when flush or fsync returns. The
  * draft then holds the beginning of a line only, which waits for its end, for a flush or for release; a killed writer's is rejected.
  *
@@ -27,18 +33,19 @@ enum handle_kind { HANDLE_DOCUMENT, HANDLE_SCRATCH, HANDLE_BYTES };
 #define HANDLE_NO_TIME INT64_MIN
 
 struct handle {
-	enum handle_kind kind;
+	_Atomic(enum handle_kind) kind;	/* changes under `lock`, from plain to document */
 	uint64_t ino;			/* lock, once it is open: an embryo may become another inode */
-	struct inode *inode;		/* NULL for HANDLE_BYTES */
+	struct inode *inode;		/* NULL for HANDLE_BYTES. lock, and the inode table's */
+	struct inode *former;		/* what the kernel knows it by, when it has followed a rename; held. lock, and the inode table's */
 	int flags;			/* of open(2) */
 	bool appends;			/* to lines, with O_APPEND */
 	struct process opener;
 	struct handle *next_handle;	/* the inode table's */
-	bool closed;			/* of a plain file: its release has come; the inode table's */
-	struct early *early;		/* a plain file that was renamed to a document before it was closed; the inode table's, as what is in it */
+	atomic_bool closing;		/* its release has come, and may still have to be dealt with */
 	_Atomic uint64_t draft_size;	/* of a draft that differs from what is stored; HANDLE_NONE: there is none */
 	_Atomic uint64_t view_size;	/* of the version that is being read; HANDLE_NONE: reading has not begun, or the end was reached */
 	_Atomic uint64_t pending;	/* bytes of a line that has begun */
+	_Atomic uint64_t own_size;	/* of what its own bytes are, when these are all that it shows; HANDLE_NONE: it shows what is stored */
 	_Atomic uint64_t unsettled;	/* when a flush left it to release what becomes of the draft, nanoseconds; 0: nothing is open */
 	_Atomic int64_t mtime;		/* that utimensat gave to the draft; HANDLE_NO_TIME: none since it was last written */
 	_Atomic uint64_t temp;		/* its entry among the temp files; 0: it is none */
@@ -49,6 +56,7 @@ struct handle {
 
 	pthread_mutex_t lock;
 	/* All under `lock`. */
+	struct handle *next_follower;	/* of the rename that holds the lock */
 	uint64_t parent;		/* the name it was opened by, or got by a rename of its own */
 	char name[STORE_NAME_MAX + 1];
 	pthread_cond_t idle;		/* `saving` ended */
@@ -72,12 +80,14 @@ struct handle {
 	int refused;			/* what the last flush said, while the draft is what it was */
 	struct draft draft;
 	struct ticket_set *set;		/* opened for writing: the bases of its save */
-	struct process writer;		/* who wrote last */
+	struct process writer;		/* who wrote last; also of a plain file */
 };
 
 int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret);
 /* Frees the handle and lets go of its inode. */
 void handle_free(struct mount *m, struct handle *h);
+/* It is a handle of inode `to`, which it takes over, from now on. Needs the lock. */
+void handle_move(struct mount *m, struct handle *h, struct inode *to);
 
 static inline struct handle *handle_of(struct fuse_file_info *fi)
 {
@@ -111,6 +121,8 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 void handle_unsettled(struct mount *m, struct handle *h, bool unsettled);
 /* Its release has come and is being dealt with: that is waited for however long it takes. */
 void handle_releasing(struct handle *h);
+/* Its release has been received. Needs no lock. */
+void handle_closing(struct handle *h);
 
 static inline bool handle_writes(const struct handle *h)
 {
@@ -119,9 +131,12 @@ static inline bool handle_writes(const struct handle *h)
 
 /* save.c, append.c, rename.c: the draft becomes a save. */
 
-/* Replies to a flush or fsync. Takes over the handle's lock. */
-void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync);
-/* The last chance: commits or rejects. Without the lock; waits. */
+/*
+ * Replies to a flush, or with `sync` to an fsync, or to a write of `wrote` bytes (0: it is none) that is to be on disk. A document that is not complete an
+ * fsync leaves as it is: nothing of it is stored, and only close tells. Takes over the handle's lock.
+ */
+void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync, size_t wrote);
+/* The last chance: commits or rejects. Nothing is done for a plain file. Without the lock; waits. */
 void save_release(struct mount *m, struct handle *h);
 /* A write that appends to lines; commits those that it completes. Without the lock. 0 or an error: then nothing was written. */
 int save_append(struct mount *m, struct handle *h, const struct process *who, const char *bytes, size_t size);
@@ -132,18 +147,14 @@ int save_begin_rewrite(struct mount *m, struct handle *h, const struct process *
 /* truncate(2) by path. 0 or an error. */
 int save_truncate(struct mount *m, const struct process *who, const struct store_attr *a, uint64_t size);
 /* rename(2) of a temp file, or fresh document, to a document's name: merges (0), fails, or -ENOSYS: an ordinary rename. */
-int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
+int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+		bool replace);
 /*
  * rename(2) of a document that is being made: saves it as far as it is complete, and what comes of it after that goes to the new name. -ENOSYS: it
  * is none, or one by now.
  */
 int save_rename_embryo(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 		       bool replace);
-/* A plain file is closed that was renamed to a document before: what it held then was not all, perhaps. Without the lock; waits. */
-void save_early(struct mount *m, struct handle *h);
-void early_free(struct early *e);	/* NULL is fine */
-/* Whether the handle's file has been renamed to that name so. Needs the inode table's lock. */
-bool early_is(const struct handle *h, uint64_t parent, const char *name);
 
 /* read.c: replies to a read. */
 /* `mapped`: the kernel wants pages of a mapping. */

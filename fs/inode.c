@@ -320,16 +320,38 @@ void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h)
+/* Needs the lock. */
+static void remove_handle(struct inode *i, struct handle *h)
 {
-	struct handle **at;
+	struct handle **at = &i->handles;
 
-	pthread_mutex_lock(&t->lock);
-	for (at = &i->handles; *at && *at != h; at = &(*at)->next_handle)
-		;
+	while (*at && *at != h)
+		at = &(*at)->next_handle;
 	if (*at)
 		*at = h->next_handle;
+}
+
+void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h)
+{
+	pthread_mutex_lock(&t->lock);
+	remove_handle(i, h);
 	pthread_mutex_unlock(&t->lock);
+}
+
+struct inode *inodes_move_handle(struct inodes *t, struct handle *h, struct inode *to)
+{
+	struct inode *from = h->inode, *spare = h->former ? from : NULL;
+
+	pthread_mutex_lock(&t->lock);
+	remove_handle(from, h);
+	h->next_handle = to->handles;
+	to->handles = h;
+	h->inode = to;
+	if (!h->former)
+		h->former = from;
+	h->former->stored = to->ino;
+	pthread_mutex_unlock(&t->lock);
+	return spare;
 }
 
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg)

@@ -31,7 +31,7 @@ struct inode {
 	uint64_t parent;
 	char name[STORE_NAME_MAX + 1];
 	bool embryo;
-	uint64_t stored;	/* the inode it was committed as, when that is another; 0 */
+	uint64_t stored;	/* the inode it was committed as, or that its handles followed to, when that is another; 0 */
 	bool unlinked;		/* its name is gone */
 	struct process unlinker;
 	pid_t creator;		/* embryo: the thread that made it, the only one to see it; 0: all do */
@@ -72,7 +72,7 @@ bool inodes_get_embryo(struct inodes *t, uint64_t ino, struct store_attr *ret);
 bool inodes_set_embryo(struct inodes *t, uint64_t ino, const struct store_attr *to, unsigned mask);
 /* It has been committed, as inode `stored`: another one when the name turned out to have a document. */
 void inodes_hatch(struct inodes *t, struct inode *i, uint64_t stored);
-/* What the file of an open embryo became; 0: nothing else. */
+/* What the file of an open embryo became, or one that its handles have followed; 0: nothing else. */
 uint64_t inodes_stored(struct inodes *t, uint64_t ino);
 
 /* Some handle that is open, or NULL: at the end, to free what the kernel did not release. */
@@ -87,6 +87,8 @@ void inodes_place(struct inodes *t, const struct inode *i, struct place *ret);
 /* Open handles of an inode, for the sizes that their processes see. */
 void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h);
 void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h);
+/* The handle is one of `to` from now on, and holds what the kernel knows it by. What it has to let go of beside that is returned, or NULL. */
+struct inode *inodes_move_handle(struct inodes *t, struct handle *h, struct inode *to);
 /* Calls `visit` for each, the latest first, under the table's lock. ino 0: for those of all inodes. */
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg);
 

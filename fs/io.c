@@ -31,8 +31,8 @@ static void use_handle(struct fuse_file_info *fi, struct handle *h)
 	fi->fh = (uintptr_t)h;
 	/* The kernel's cache would serve old bytes, and its pages would lag behind other handles' commits. */
 	fi->direct_io = h->kind != HANDLE_SCRATCH;
-	/* Who has opened a file for writing only has no pages of it in memory. */
-	fi->noflush = !handle_writes(h) || (h->kind == HANDLE_SCRATCH && (h->flags & O_ACCMODE) == O_WRONLY);
+	/* A plain file's too: it may be a document by the time that it is closed. */
+	fi->noflush = !handle_writes(h);
 }
 
 /* Freezes what the save of a file that may be renamed to a document can be based on (rule 3). */
@@ -409,6 +409,23 @@ static void begin(struct mount *m, struct handle *h, const struct process *who)
 		tickets_begin(h->set, who);
 }
 
+/* -ESTALE: it is a plain file no more. */
+static int write_plain(struct mount *m, struct handle *h, const struct process *who, const char *buf, size_t size, off_t offset, bool append)
+{
+	uint64_t where;
+	int err = -ESTALE;
+
+	handle_lock(h);
+	if (h->kind == HANDLE_SCRATCH) {
+		begin(m, h, who);
+		/* The kernel's offset comes from a size that may be stale. */
+		err = append ? store_append(m->store, h->ino, buf, size, &where) : store_write(m->store, h->ino, offset, buf, size);
+		h->writer = *who;
+	}
+	handle_unlock(h);
+	return err;
+}
+
 static int write_draft(struct mount *m, struct handle *h, const struct process *who, const char *buf, size_t size, off_t offset)
 {
 	int err;
@@ -439,27 +456,20 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 {
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(fi);
-	uint64_t where;
-	int err;
+	/* Pages of a mapping are written by the kernel when it likes. */
+	struct process who = fi->writepage ? h->opener : caller(req);
+	int err = -ESTALE;
 
-	if (h->kind == HANDLE_SCRATCH && !atomic_load(&h->begun)) {
-		struct process who = caller(req);
-
-		begin(m, h, &who);
-	}
-	if (h->kind == HANDLE_DOCUMENT) {
-		struct process who = caller(req);
-
+	if (h->kind == HANDLE_SCRATCH)
+		err = write_plain(m, h, &who, buf, size, offset, fi->flags & O_APPEND);
+	if (err == -ESTALE && h->kind == HANDLE_DOCUMENT)
 		err = h->appends ? save_append(m, h, &who, buf, size) : write_draft(m, h, &who, buf, size, offset);
-	} else if (fi->flags & O_APPEND) {
-		/* The kernel's offset comes from a size that may be stale. */
-		err = store_append(m->store, ino, buf, size, &where);
-	} else {
-		err = store_write(m->store, ino, offset, buf, size);
+	/* With O_SYNC: of a plain file the kernel asks for an fsync by itself. */
+	if (!err && (fi->flags & O_DSYNC) && h->kind == HANDLE_DOCUMENT) {
+		handle_lock(h);
+		save_flush(req, h, &who, true, size);
+		return;
 	}
-	/* Its release may be next. */
-	if (h->kind == HANDLE_SCRATCH && atomic_load(&h->unsettled))
-		handle_unsettled(m, h, true);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
@@ -472,13 +482,13 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct process who;
 
-	if (h->kind != HANDLE_DOCUMENT || !handle_writes(h)) {
+	if (!handle_writes(h)) {
 		fuse_reply_err(req, 0);
 		return;
 	}
 	who = caller(req);
 	handle_lock(h);
-	save_flush(req, h, &who, false);
+	save_flush(req, h, &who, false, 0);
 }
 
 /* Replies: err. */
@@ -488,16 +498,13 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 	struct handle *h = handle_of(fi);
 	struct process who;
 
-	if (h->kind == HANDLE_DOCUMENT && handle_writes(h)) {
-		who = caller(req);
-		handle_lock(h);
-		if (h->has_draft && h->dirty && !m->options.delay_ms) {
-			save_flush(req, h, &who, true);
-			return;
-		}
-		handle_unlock(h);
+	if (!handle_writes(h)) {
+		fuse_reply_err(req, -store_sync(m->store));
+		return;
 	}
-	fuse_reply_err(req, -store_sync(m->store));
+	who = caller(req);
+	handle_lock(h);
+	save_flush(req, h, &who, true, 0);
 }
 
 /* Replies: err. */
@@ -506,10 +513,8 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(fi);
 
-	if (h->kind == HANDLE_DOCUMENT && handle_writes(h))
+	if (handle_writes(h))
 		save_release(m, h);
-	else if (h->kind == HANDLE_SCRATCH && handle_writes(h))
-		save_early(m, h);
 	handle_free(m, h);
 	fuse_reply_err(req, 0);
 }

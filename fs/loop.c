@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mount.h"
+#include "handle.h"
 
 #define THREADS 16	/* each keeps a buffer of a megabyte */
 #define TICK_MS 5	/* how often who watches looks: a handler that has it wait takes long */
@@ -25,7 +25,6 @@ struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	struct fuse_buf buf;
-	_Atomic uint64_t release;	/* the number of the RELEASE that is being handled; 0: none */
 };
 
 struct loop {
@@ -33,7 +32,6 @@ struct loop {
 	bool awake;		/* CPUs, and the thread that reads, are to stay awake for a while */
 	int wake_fd;		/* wakes who watches */
 	int latency_fd;		/* -1: none */
-	_Atomic uint64_t releases;	/* received */
 	pthread_mutex_t lock;
 	pthread_cond_t vacant;	/* with `lock`: nobody reads, or `stop` */
 	/* All under `lock`. */
@@ -124,26 +122,17 @@ static void stop(struct loop *l, int error)
 	wake(l);
 }
 
-static bool is_release(const struct fuse_buf *buf)
+/*
+ * close() has returned and its caller goes on, but the request that tells of it may wait for a thread's turn: whoever handles what comes after it must
+ * know that the handle is closed.
+ */
+static void note_release(const struct fuse_buf *buf)
 {
-	return !(buf->flags & FUSE_BUF_IS_FD) && buf->size >= sizeof(struct fuse_in_header) &&
-	       ((const struct fuse_in_header *)buf->mem)->opcode == FUSE_RELEASE;
-}
+	const struct fuse_in_header *in = buf->mem;
+	const struct fuse_release_in *arg = (const void *)(in + 1);
 
-uint64_t loop_releases(struct loop *l)
-{
-	return atomic_load(&l->releases);
-}
-
-bool loop_releasing(struct loop *l, uint64_t count)
-{
-	for (struct worker *w = l->workers; w < l->workers + THREADS; w++) {
-		uint64_t release = atomic_load(&w->release);
-
-		if (release && release <= count)
-			return true;
-	}
-	return false;
+	if (!(buf->flags & FUSE_BUF_IS_FD) && buf->size >= sizeof(*in) + sizeof(*arg) && in->opcode == FUSE_RELEASE)
+		handle_closing((struct handle *)(uintptr_t)arg->fh);
 }
 
 /* Needs the lock. Some requests are the kernel's own. */
@@ -221,17 +210,13 @@ static void *work(void *arg)
 			break;
 		}
 		note_client(l, &w->buf);
-		if (is_release(&w->buf)) {
-			atomic_store(&w->release, atomic_load(&l->releases) + 1);
-			atomic_fetch_add(&l->releases, 1);
-		}
+		note_release(&w->buf);
 		if (l->unwatched)
 			wake(l);
 		if (l->crowd)
 			call(l);
 		pthread_mutex_unlock(&l->lock);
 		fuse_session_process_buf(l->session, &w->buf);
-		atomic_store(&w->release, 0);
 		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);

@@ -29,11 +29,4 @@ void loop_free(struct loop *l);
  */
 int loop_run(struct loop *l, struct fuse_session *session);
 
-/*
- * How many RELEASE have been received, and whether the handler of one of the first `count` has not returned yet. The kernel sends one after close()
- * has returned, but before what the closer asks next.
- */
-uint64_t loop_releases(struct loop *l);
-bool loop_releasing(struct loop *l, uint64_t count);
-
 #endif

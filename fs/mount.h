@@ -46,7 +46,6 @@ struct mount {
 	unsigned device;	/* minor number of the mount's; 0: unknown */
 	atomic_ullong rejected;
 	atomic_uint unsettled;	/* handles that wait for their release */
-	atomic_uint early;	/* of these, handles of plain files that were renamed to a document */
 	atomic_ullong listed;	/* when a name was last listed that the kernel believes for a moment, nanoseconds; 0: never */
 	atomic_ullong listed_ino;	/* the highest inode of these: temp files that were made since have higher ones */
 	void (*ready)(struct mount *m);	/* called once, when the kernel has begun to talk */

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "control.h"
+#include "follow.h"
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -22,6 +23,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
 #endif
 	conn->max_write = 1 << 20;
+	/* Releases are requests in the background: none is to wait for another, so that a rename comes after those of before (handle_closing). */
+	conn->max_background = 1024;
 	conn->time_gran = 1;
 	if (m->ready)
 		m->ready(m);
@@ -155,8 +158,13 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	struct process who = caller(req);
 	struct store_attr a, set = { .mode = to->st_mode, .uid = to->st_uid, .gid = to->st_gid, .atime = to->st_atim, .mtime = to->st_mtim };
 	unsigned mask = 0;
+	uint64_t file;
 	struct stat st;
-	int err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
+	int err;
+
+	/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
+	file = follow_ino(m, &who, ino, NULL);
+	err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
 
 	if (!err && (valid & FUSE_SET_ATTR_SIZE))
 		err = a.kind == STORE_DIRECTORY ? -EISDIR : io_truncate(m, &who, &a, fi ? handle_of(fi) : NULL, to->st_size);
@@ -176,10 +184,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		set.mtime = now();
 	if (!err && mask) {
 		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
-		if (!inodes_set_embryo(m->inodes, ino, &set, mask))
-			err = store_setattr(m->store, ino, &set, mask, NULL);
+		if (!inodes_set_embryo(m->inodes, file, &set, mask))
+			err = store_setattr(m->store, file, &set, mask, NULL);
 		if (!err && (mask & STORE_SET_MTIME))
-			handle_timed(m, ino, &who, set.mtime);
+			handle_timed(m, file, &who, set.mtime);
 	}
 	if (!err)
 		err = attr_for(m, &who, ino, &a);
@@ -333,8 +341,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		settle_asides(m, &who, parent, name, new_parent, new_name, how);
 		attr_unlist(m, parent, name);
 		err = how & STORE_EXCHANGE ? -ENOSYS : save_rename_embryo(m, &who, parent, name, new_parent, new_name, !how);
-		if (err == -ENOSYS && !how)
-			err = save_rename(m, &who, parent, name, new_parent, new_name);
+		if (err == -ENOSYS && !(how & STORE_EXCHANGE))
+			err = save_rename(m, &who, parent, name, new_parent, new_name, !how);
 	}
 	if (err == -ENOSYS)
 		aside_leave(m->asides, parent, name);

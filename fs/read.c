@@ -156,7 +156,8 @@ void read_reply(fuse_req_t req, struct handle *h, size_t size, uint64_t offset, 
 		fuse_reply_err(req, -err);
 		return;
 	}
-	if (h->has_draft && h->dirty) {
+	/* What a plain file held is in the kernel's memory: it goes on with its own bytes. */
+	if (h->has_draft && (h->dirty || atomic_load(&h->own_size) != HANDLE_NONE)) {
 		reply_copy(req, h, size, offset, true, false);
 		return;
 	}

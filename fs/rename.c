@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "follow.h"
 #include "log.h"
 #include "save.h"
 
@@ -11,11 +12,14 @@
 struct source {
 	struct store_attr attr;
 	struct temp *temp;
-	const char *kept;		/* the name that its bytes get in the rejected directory when they are refused; or NULL */
 	bool current;			/* as it stands now, whoever wrote it */
 	bool fresh;			/* a document that may be a temp file */
 	struct store_view *view;	/* a document's version */
 	uint64_t version, size;
+	struct draft draft;		/* its bytes, as what they share with the document that is there and the rest */
+	struct ticket_set *set;		/* the bases of its save */
+	uint64_t saved_ino, saved;	/* the document, and the version it is now */
+	struct followers open;		/* the handles by which it is being written */
 };
 
 static int source_open(struct mount *m, struct source *from)
@@ -46,9 +50,9 @@ static int source_read(struct mount *m, const struct source *from, uint64_t at, 
 	return 0;
 }
 
-/* The temp file's bytes, as what they share with the document that is there and the rest. */
-static int take_bytes(struct mount *m, struct source *from, const struct store_attr *to, struct draft *d)
+static int take_bytes(struct mount *m, struct source *from, const struct store_attr *to)
 {
+	struct draft *d = &from->draft;
 	struct store_view *now = NULL;
 	size_t room, got = 0;
 	char *buf;
@@ -60,6 +64,7 @@ static int take_bytes(struct mount *m, struct source *from, const struct store_a
 		err = store_view_open(m->store, to->ino, 0, &now);
 	if (err && err != -ENOENT)
 		return err;
+	draft_release(d);
 	draft_begin(d, now);
 	store_view_unref(now);
 	room = from->size < 1 << 20 ? from->size : 1 << 20;
@@ -89,32 +94,50 @@ static bool earlier(struct timespec a, struct timespec b)
 	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
-static int rename_as_save(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
-			  const char *name, bool last)
+/* Whose the file is, and what that process had seen when it opened it; of a file that nobody is known to have written, whoever renames it. */
+static int take_set(struct mount *m, const struct process *who, struct source *from)
 {
-	struct ticket_set *set = from->temp ? from->temp->set : NULL, *own = NULL;
-	struct draft d = { 0 };
+	if (from->temp && from->temp->set) {
+		from->set = from->temp->set;
+		from->temp->set = NULL;
+	}
+	if (from->set)
+		return 0;
+	return tickets_freeze(m->tickets, from->open.first ? followers_writer(&from->open, from->temp) : who, &from->set);
+}
+
+static void refused(const struct process *who, const struct source *from, const char *name, const struct store_save *save, int err)
+{
+	log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays",
+		 from->attr.name, name, (int)who->tgid, save->reason ? save->reason : store_strerror(err),
+		 (unsigned long long)save->error_offset);
+}
+
+/* `empty`: not its bytes, which are not complete; but the name is there from now on. */
+static int rename_as_save(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
+			  const char *name, bool last, bool empty)
+{
 	struct work w = { .rename = true };
 	struct store_save *save = &w.save;
 	bool renamed = renamed_by(m->renamed, parent, name, who, NULL, NULL);
 	uint64_t former = from->temp ? from->temp->parent : from->attr.parent;
-	int err = take_bytes(m, from, to, &d);
+	int err = take_bytes(m, from, to);
 
-	if (!err && !set) {
-		err = tickets_freeze(m->tickets, who, &own);
-		set = own;
-	}
+	if (!err)
+		err = take_set(m, who, from);
 	if (!err) {
+		struct draft none = { 0 }, *d = empty ? &none : &from->draft;
+
 		/* Who has renamed it away learnt nothing by the look-up: the newest ticket is a read of his, or of another task's. */
 		if (!to && !renamed)
-			tickets_created(m->tickets, set, who, parent, name);
+			tickets_created(m->tickets, from->set, who, parent, name);
 		*save = (struct store_save){
-			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d.base, .prefix_size = d.keep,
-			.tail = d.tail, .tail_size = d.tail_size, .mode = from->attr.mode & 07777, .uid = from->attr.uid, .gid = from->attr.gid,
+			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d->base, .prefix_size = d->keep,
+			.tail = d->tail, .tail_size = d->tail_size, .mode = from->attr.mode & 07777, .uid = from->attr.uid, .gid = from->attr.gid,
 			.from_ino = from->attr.ino, .from_version = from->fresh ? from->version : 0,
 			.from_keep = !last || inodes_is_open(m->inodes, from->attr.ino), .from_log = has_log(from, who),
 		};
-		if (!from->size)
+		if (!draft_size(d))
 			save->flags |= STORE_SAVE_EMPTY;
 		/* A write sets both times; mtime is the older one when it was set by itself. */
 		if (earlier(from->attr.mtime, from->attr.ctime)) {
@@ -123,27 +146,69 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		}
 		if (renamed)
 			save->flags |= STORE_SAVE_LINEAGE;
-		save_fill(&w, m, set, who, parent, name);
+		save_fill(&w, m, from->set, who, parent, name);
 		if (former)
 			temps_leaving(m->temps, &from->attr, former);
 		err = store_save(m->store, save);
 	}
 	if (!err) {
-		save_note(m, set, parent, name, save);
+		save_note(m, from->set, parent, name, save);
+		from->saved_ino = save->saved_ino;
+		from->saved = empty ? 0 : save->version;
 		/* It may have come back from another name (rule 13). */
 		inodes_renamed(m->inodes, save->saved_ino, parent, name);
 		if (!from->temp)
 			inodes_unlinked(m->inodes, from->attr.ino, who);
-	} else if (err != -EINVAL || last) {
-		log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, %s%s",
-			 from->attr.name, name, (int)who->tgid, save->reason ? save->reason : store_strerror(err),
-			 (unsigned long long)save->error_offset, from->kept ? "its bytes are kept as .historyfs/rejected/" : "the file stays",
-			 from->kept ? from->kept : "");
+	} else if (err != -EINVAL || (last && !(from->open.first && from->attr.kind == STORE_SCRATCH))) {
+		refused(who, from, name, save, err);
 	}
-	draft_release(&d);
 	store_view_unref(from->view);
-	ticket_set_free(own);
+	from->view = NULL;
 	return err;
+}
+
+/* It has no name any more, and is usable by its number while it is open. */
+static int drop_name(struct mount *m, const struct process *who, struct source *from)
+{
+	int err = from->attr.parent ? store_unlink(m->store, from->attr.parent, from->attr.name, true, NULL) : 0;
+
+	if (!err) {
+		temps_leaving(m->temps, &from->attr, from->temp ? from->temp->parent : from->attr.parent);
+		inodes_unlinked(m->inodes, from->attr.ino, who);
+	}
+	return err;
+}
+
+/* Plain bytes that are still being written, and are not complete: what becomes of them is decided when they are closed. */
+static int rename_begun(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
+			const char *name)
+{
+	int err = take_set(m, who, from);
+
+	if (!err)
+		err = to ? drop_name(m, who, from) : rename_as_save(m, who, from, NULL, parent, name, false, true);
+	if (!err && to)
+		from->saved_ino = to->ino;
+	return err;
+}
+
+/* The handles by which it is being written follow it. Unlocks them. */
+static void let_follow(struct mount *m, struct source *from, uint64_t parent, const char *name, bool renamed)
+{
+	if (renamed && from->open.first) {
+		struct process writer = *followers_writer(&from->open, from->temp);
+
+		followers_go(m, &from->open, &writer, &(struct followed){ from->saved_ino, parent, name, from->saved, &from->draft, &from->set });
+	}
+	followers_unlock(&from->open);
+	/* It stays with a file that was not renamed. */
+	if (!renamed && from->temp && !from->temp->set) {
+		from->temp->set = from->set;
+		from->set = NULL;
+	}
+	ticket_set_free(from->set);
+	from->set = NULL;
+	draft_release(&from->draft);
 }
 
 struct writers {
@@ -182,209 +247,7 @@ static bool is_temp(struct mount *m, const struct source *from, bool exists, con
 	return others.found || temps_shared(m->temps, temp);
 }
 
-/* ---- Before it is closed --------------------------------------------------------------------------------------- */
-
-/* What a plain file was renamed to while its writer had it open. */
-struct early {
-	struct process who;
-	struct ticket_set *set;
-	uint64_t parent;
-	char name[STORE_NAME_MAX + 1];
-	pthread_mutex_t lock;		/* held by who renames or releases; before all other locks */
-	/* Under `lock`. */
-	bool renamed;
-	uint64_t size;			/* as it has been saved; 0: not yet */
-	struct timespec mtime;
-};
-
-bool early_is(const struct handle *h, uint64_t parent, const char *name)
-{
-	return h->early->parent == parent && strcmp(h->early->name, name) == 0;
-}
-
-void early_free(struct early *e)
-{
-	if (!e)
-		return;
-	ticket_set_free(e->set);
-	pthread_mutex_destroy(&e->lock);
-	free(e);
-}
-
-struct writing {
-	struct mount *m;
-	const struct process *who;
-	struct early *early;		/* to be noted with its handle */
-	bool found;
-};
-
-static void visit_writing(struct handle *h, void *arg)
-{
-	struct writing *w = arg;
-
-	if (w->found || !handle_writes(h) || h->early || h->closed || h->opener.tgid != w->who->tgid || h->opener.start != w->who->start)
-		return;
-	w->found = true;
-	h->early = w->early;
-	if (w->early)
-		atomic_fetch_add(&w->m->early, 1);
-}
-
-static void visit_renamed(struct handle *h, void *arg)
-{
-	struct writing *w = arg;
-
-	if (h->early == w->early && !h->closed)
-		handle_unsettled(w->m, h, true);
-}
-
-static int early_new(const struct process *who, uint64_t parent, const char *name, struct early **ret)
-{
-	struct early *e = calloc(1, sizeof(*e));
-
-	if (!e)
-		return -ENOMEM;
-	pthread_mutex_init(&e->lock, NULL);
-	e->who = *who;
-	e->parent = parent;
-	strcpy(e->name, name);
-	*ret = e;
-	return 0;
-}
-
-/* It has no name any more, and is usable by its number while it is open. */
-static int drop_name(struct mount *m, const struct process *who, const struct source *from)
-{
-	int err = from->attr.parent ? store_unlink(m->store, from->attr.parent, from->attr.name, true, NULL) : 0;
-
-	if (err)
-		return err;
-	temps_leaving(m->temps, &from->attr, from->temp ? from->temp->parent : from->attr.parent);
-	inodes_unlinked(m->inodes, from->attr.ino, who);
-	return 0;
-}
-
-/* Saves what there is if it is complete; the rest when it is closed. -EAGAIN: it has been closed meanwhile. */
-static int rename_early(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
-			const char *name)
-{
-	struct writing w = { .m = m, .who = who };
-	struct early *early;
-	int err = early_new(who, parent, name, &early);
-
-	if (err)
-		return err;
-	pthread_mutex_lock(&early->lock);
-	w.early = early;
-	inodes_visit(m->inodes, from->attr.ino, visit_writing, &w);
-	if (!w.found) {
-		pthread_mutex_unlock(&early->lock);
-		early_free(early);
-		return -EAGAIN;
-	}
-	err = from->attr.size ? rename_as_save(m, who, from, to, parent, name, false) : -EINVAL;
-	if (!err) {
-		early->size = from->attr.size;
-		early->mtime = from->attr.mtime;
-	} else if (err == -EINVAL && to) {
-		err = drop_name(m, who, from);
-	} else if (err == -EINVAL) {
-		/* The name is there from now on. */
-		from->attr.size = 0;
-		err = rename_as_save(m, who, from, to, parent, name, false);
-	}
-	early->renamed = !err;
-	if (!err && from->temp) {
-		early->set = from->temp->set;
-		from->temp->set = NULL;
-	}
-	if (!err && !early->set)
-		tickets_freeze(m->tickets, who, &early->set);
-	inodes_visit(m->inodes, from->attr.ino, visit_renamed, &w);
-	pthread_mutex_unlock(&early->lock);
-	return err;
-}
-
-/* A file may have been closed already. False: of the first `releases` no handler is left that would tell. */
-static bool awaits_release(struct mount *m, uint64_t releases)
-{
-	if (!loop_releasing(m->loop, releases))
-		return false;
-	nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
-	return true;
-}
-
-/* Whether the process has the file open to write. */
-static bool is_written(struct mount *m, const struct process *who, uint64_t ino)
-{
-	struct writing w = { .m = m, .who = who };
-	uint64_t releases = loop_releases(m->loop);
-
-	do {
-		w.found = false;
-		inodes_visit(m->inodes, ino, visit_writing, &w);
-	} while (w.found && awaits_release(m, releases));
-	return w.found;
-}
-
-static void save_rest(struct mount *m, struct handle *h, struct early *early)
-{
-	struct temp temp = { .set = early->set };
-	char kept[STORE_NAME_MAX + 1];
-	struct source from = { .temp = &temp, .current = true, .kept = kept };
-	struct timespec now;
-	struct store_attr to;
-	int err = store_getattr(m->store, h->ino, &from.attr);
-
-	/* Of a killed writer nothing says little. */
-	if (err || (!from.attr.size && (early->size || process_dying(early->who.tid) || !process_alive(&early->who))) ||
-	    (from.attr.size && from.attr.size == early->size && !earlier(early->mtime, from.attr.mtime)))
-		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	snprintf(kept, sizeof(kept), "%.200s-%lld%09ld", from.attr.name, (long long)now.tv_sec, now.tv_nsec);
-	err = store_lookup(m->store, early->parent, early->name, &to);
-	err = rename_as_save(m, &early->who, &from, err ? NULL : &to, early->parent, early->name, true);
-	if (err && !store_relink(m->store, h->ino, STORE_REJECTED, kept, 0, false))
-		inodes_renamed(m->inodes, h->ino, STORE_REJECTED, kept);
-}
-
-struct closing {
-	struct handle *h;
-	struct early *early;
-};
-
-static void visit_closing(struct handle *h, void *arg)
-{
-	struct closing *c = arg;
-
-	if (h == c->h) {
-		h->closed = true;
-		c->early = h->early;
-	}
-}
-
-static void visit_closed(struct handle *h, void *arg)
-{
-	if (h == arg)
-		h->early = NULL;
-}
-
-void save_early(struct mount *m, struct handle *h)
-{
-	struct closing c = { .h = h };
-
-	inodes_visit(m->inodes, h->ino, visit_closing, &c);
-	if (!c.early)
-		return;
-	handle_releasing(h);
-	pthread_mutex_lock(&c.early->lock);
-	if (c.early->renamed)
-		save_rest(m, h, c.early);
-	pthread_mutex_unlock(&c.early->lock);
-	inodes_visit(m->inodes, h->ino, visit_closed, h);
-	atomic_fetch_sub(&m->early, 1);
-	early_free(c.early);
-}
+/* ---- Documents that are being made --------------------------------------------------------------------------- */
 
 struct making {
 	const struct process *who;
@@ -398,9 +261,10 @@ static void visit_making(struct handle *h, void *arg)
 
 	if (w->found || !handle_writes(h) || h->opener.tgid != w->who->tgid || h->opener.start != w->who->start)
 		return;
+	/* What becomes of one that is closed is waited for. */
 	if (pthread_mutex_trylock(&h->lock)) {
 		w->busy = true;
-	} else if (h->saving) {
+	} else if (h->saving || atomic_load(&h->closing)) {
 		pthread_mutex_unlock(&h->lock);
 		w->busy = true;
 	} else {
@@ -449,15 +313,12 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 {
 	bool document = store_is_document_name(new_name), exists;
 	struct store_attr a, to;
-	uint64_t releases = loop_releases(m->loop), id;
 	struct handle *h;
+	uint64_t id;
 	int err;
 
-	do {
-		if (who->tid <= 0 || !inodes_find_embryo(m->inodes, parent, name, who->tid, &a) ||
-		    store_lookup(m->store, parent, name, &to) != -ENOENT)
-			return -ENOSYS;
-	} while (awaits_release(m, releases));
+	if (who->tid <= 0 || !inodes_find_embryo(m->inodes, parent, name, who->tid, &a) || store_lookup(m->store, parent, name, &to) != -ENOENT)
+		return -ENOSYS;
 	err = store_lookup(m->store, new_parent, new_name, &to);
 	exists = !err;
 	if (err && err != -ENOENT)
@@ -485,10 +346,38 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 
 /* ---- Renaming -------------------------------------------------------------------------------------------------- */
 
-/* One file; `last`: it is the only one that the rename means. -ENOSYS: an ordinary rename. */
-static int rename_file(struct mount *m, const struct process *who, struct source *from, uint64_t parent, const char *name, bool last)
+/* What the handles that write it may have written since it was looked at. */
+static int lock_open(struct mount *m, struct source *from)
 {
-	const struct temp *temp = from->temp;
+	followers_lock(m, from->attr.ino, from->attr.kind == STORE_DOCUMENT, from->temp, &from->open);
+	return from->open.first ? store_getattr(m->store, from->attr.ino, &from->attr) : 0;
+}
+
+static int rename_locked(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
+			 const char *name, bool last)
+{
+	bool document = to && to->kind == STORE_DOCUMENT, written = from->open.first && from->attr.kind == STORE_SCRATCH;
+	int err;
+
+	/* One of several that is still being written is its writer's to rename. */
+	if (!last && (written || !from->attr.size))
+		return -EINVAL;
+	from->fresh = from->attr.kind == STORE_DOCUMENT && from->temp && temp_is_fresh(from->temp, from->attr.version);
+	/* An established session that is renamed over another is a version of that one, whose log goes on (P9). */
+	if (from->attr.kind == STORE_DOCUMENT && !is_temp(m, from, to, name) && !document)
+		return -ENOSYS;
+	err = written && !from->attr.size ? -EINVAL : rename_as_save(m, who, from, to, parent, name, last, false);
+	if (err == -EINVAL && written)
+		return rename_begun(m, who, from, to, parent, name);
+	/* What is no document may take a name that no document has. */
+	if ((err == -EINVAL || (err == -EFBIG && store_is_lines_name(name))) && last && !document)
+		return -ENOSYS;
+	return err;
+}
+
+/* One file; `last`: it is the only one that the rename means. -ENOSYS: an ordinary rename. */
+static int rename_file(struct mount *m, const struct process *who, struct source *from, uint64_t parent, const char *name, bool replace, bool last)
+{
 	struct store_attr to;
 	int err = store_lookup(m->store, parent, name, &to);
 	bool exists = !err;
@@ -497,32 +386,20 @@ static int rename_file(struct mount *m, const struct process *who, struct source
 		return -ENOSYS;
 	if (err && err != -ENOENT)
 		return err;
+	if (exists && !replace)
+		return -EEXIST;
 	if (exists && (to.kind == STORE_DIRECTORY || to.kind == STORE_SYMLINK || to.ino == from->attr.ino))
 		return -ENOSYS;
-	if (!last && !from->attr.size)
-		return -EINVAL;
-	if (last && from->attr.kind == STORE_SCRATCH && (!exists || to.kind == STORE_DOCUMENT) && is_written(m, who, from->attr.ino)) {
-		err = rename_early(m, who, from, exists ? &to : NULL, parent, name);
-		if (err != -EAGAIN)
-			return err;
-		err = store_getattr(m->store, from->attr.ino, &from->attr);
-		if (err)
-			return err;
-	}
-	from->fresh = from->attr.kind == STORE_DOCUMENT && temp && temp_is_fresh(temp, from->attr.version);
-	/* An established session that is renamed over another is a version of that one, whose log goes on (P9). */
-	if (from->attr.kind == STORE_DOCUMENT && !is_temp(m, from, exists, name) && !(exists && to.kind == STORE_DOCUMENT))
-		return -ENOSYS;
-	err = rename_as_save(m, who, from, exists ? &to : NULL, parent, name, last);
-	/* What is no document may take a name that no document has. */
-	if ((err == -EINVAL || (err == -EFBIG && store_is_lines_name(name))) && last && !(exists && to.kind == STORE_DOCUMENT))
-		return -ENOSYS;
+	err = lock_open(m, from);
+	if (!err)
+		err = rename_locked(m, who, from, exists ? &to : NULL, parent, name, last);
+	let_follow(m, from, parent, name, !err);
 	return err;
 }
 
 /* Of what the process has written under the name, each as it wrote it (rule 14). */
 static int rename_own(struct mount *m, const struct process *who, const char *name, const uint64_t *ids, size_t count, uint64_t new_parent,
-		      const char *new_name)
+		      const char *new_name, bool replace)
 {
 	struct temp *e, *done = NULL;
 	int err, first = 0;
@@ -534,8 +411,7 @@ static int rename_own(struct mount *m, const struct process *who, const char *na
 			continue;
 		err = e->saved ? 0 : store_getattr(m->store, e->ino, &from.attr);
 		if (!err && !e->saved)
-			err = rename_file(m, who, &from, new_parent, new_name, count == 1);
-		/* One that is still being written is its writer's to rename. */
+			err = rename_file(m, who, &from, new_parent, new_name, replace || done, count == 1);
 		if (err && err != -EINVAL)
 			first = first ? first : err;
 		else if (err && count == 1)
@@ -545,6 +421,9 @@ static int rename_own(struct mount *m, const struct process *who, const char *na
 		else
 			temps_put(m, e, !err);
 	}
+	/* All are still being written: the newest is meant. */
+	if (!first && !done && count > 1)
+		return rename_own(m, who, name, ids + count - 1, 1, new_parent, new_name, replace);
 	if (!first || !done) {
 		temps_done(m, done);
 		return done ? 0 : first ? first : -EINVAL;
@@ -553,7 +432,8 @@ static int rename_own(struct mount *m, const struct process *who, const char *na
 	return first;
 }
 
-int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
+int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
+		bool replace)
 {
 	uint64_t ids[TEMPS_OWN];
 	struct source from = { 0 };
@@ -566,7 +446,7 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 		return -ENOSYS;
 	count = temps_own(m, who, parent, name, new_name, ids);
 	if (count)
-		return rename_own(m, who, name, ids, count, new_parent, new_name);
+		return rename_own(m, who, name, ids, count, new_parent, new_name, replace);
 	err = store_lookup(m->store, parent, name, &from.attr);
 	if (err)
 		return err;
@@ -575,7 +455,7 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	if (reserved)
 		return -ENOENT;
 	from.current = true;
-	err = rename_file(m, who, &from, new_parent, new_name, true);
+	err = rename_file(m, who, &from, new_parent, new_name, replace, true);
 	if (temp && err)
 		temps_put(m, temp, temp->saved);
 	else

@@ -203,6 +203,8 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 	/* What it renamed away, and did not know, it did not mean to take from the name. */
 	if (place->embryo && renamed && seen == RENAMED_ABSENT)
 		save->flags |= STORE_SAVE_LINEAGE;
+	/* What was a temp file may have been written by the end of a pipeline. */
+	w->rename = atomic_load(&h->own_size) != HANDLE_NONE;
 	mtime = atomic_load(&h->mtime);
 	if (mtime != HANDLE_NO_TIME) {
 		save->flags |= STORE_SAVE_MTIME;
@@ -260,6 +262,14 @@ void save_done(struct mount *m, struct handle *h, const struct work *w)
 			 (unsigned long long)save->version);
 }
 
+void save_answer(fuse_req_t req, int err, size_t wrote)
+{
+	if (err || !wrote)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_write(req, wrote);
+}
+
 static void flushed(struct store_save *save)
 {
 	struct work *w = save->arg;
@@ -275,7 +285,10 @@ static void flushed(struct store_save *save)
 	h->saving = false;
 	pthread_cond_broadcast(&h->idle);
 	pthread_mutex_unlock(&h->lock);
-	fuse_reply_err(w->req, -err);
+	/* The writer lives and may be in the middle of it: what there was before stands, and is on disk. */
+	if (err == -EINVAL && (save->flags & STORE_SAVE_DURABLE))
+		err = store_sync(w->mount->store);
+	save_answer(w->req, err, w->wrote);
 	free(w);
 }
 
@@ -286,7 +299,7 @@ static bool same_process(const struct process *a, const struct process *b)
 
 /* ---- Flush and release ---------------------------------------------------------------------------------------- */
 
-void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync)
+void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync, size_t wrote)
 {
 	struct mount *m = mount_of(req);
 	struct work *w;
@@ -295,6 +308,10 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	int err = 0;
 
 	h->flushed = true;
+	if (h->kind != HANDLE_DOCUMENT) {
+		err = h->error;
+		goto reply;
+	}
 	inodes_place(m->inodes, h->inode, &place);
 	/* JSON is complete or not, whoever closes it; but nothing, or lines, may be all that a killed writer came to. */
 	if (!sync && who->known)
@@ -303,14 +320,14 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	if (append_to_lines(h, &place))
 		foreign |= who->known && h->opener.known && !same_process(who, &h->opener) && process_alive(&h->opener);
 	if (h->appends && (h->appended || !h->has_draft)) {
-		append_flush(req, h, !sync && (foreign || h->dying));
+		append_flush(req, h, !sync && (foreign || h->dying), sync, wrote);
 		return;
 	}
 	/* And who was killed may have had more to write. */
 	if (h->dying && !sync && append_to_lines(h, &place))
 		goto reply;
 	/* What a process that did not write it closes is not finished by that (a child's inherited descriptors). */
-	if (!h->has_draft || (!h->dirty && !h->created))
+	if (!h->has_draft || (!h->dirty && (sync || !h->created)))
 		goto reply;
 	if (foreign && !sync) {
 		handle_unsettled(m, h, true);
@@ -321,8 +338,9 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 		goto reply;
 	}
 	/* Emptied, and perhaps about to be written: release decides. But a file that was only made exists from now on. */
-	if (!draft_size(&h->draft) && (h->truncated || h->dying) && !sync) {
-		handle_unsettled(m, h, true);
+	if (!draft_size(&h->draft) && (h->truncated || h->dying)) {
+		if (!sync)
+			handle_unsettled(m, h, true);
 		goto reply;
 	}
 	w = calloc(1, sizeof(*w));
@@ -335,8 +353,11 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 		free(w);
 		goto reply;
 	}
+	if (sync)
+		w->save.flags |= STORE_SAVE_DURABLE;
 	w->h = h;
 	w->req = req;
+	w->wrote = wrote;
 	w->save.done = flushed;
 	w->save.arg = w;
 	h->saving = true;
@@ -345,7 +366,7 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	return;
 reply:
 	handle_unlock(h);
-	fuse_reply_err(req, -err);
+	save_answer(req, !err && sync ? store_sync(m->store) : err, wrote);
 }
 
 void save_release(struct mount *m, struct handle *h)

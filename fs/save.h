@@ -14,8 +14,12 @@ struct work {
 	struct store_base before;	/* for a process older than the daemon */
 	struct handle *h;
 	fuse_req_t req;
+	size_t wrote;
 	struct place place;
 };
+
+/* Replies to a flush or fsync, or to a write of `wrote` bytes (0: it is none). */
+void save_answer(fuse_req_t req, int err, size_t wrote);
 
 /* Fills in who saves under that name, and what it is based on. *w stays until it is saved. */
 void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
@@ -35,7 +39,10 @@ bool save_orphaned(const struct handle *h, const struct place *place);
 bool append_to_lines(const struct handle *h, const struct place *place);
 /* Appends the first `size` bytes of the draft. `flags`: STORE_SAVE_SOON or 0. */
 int append_commit(struct mount *m, struct handle *h, size_t size, unsigned flags);
-/* What was appended goes to disk; what has begun too, unless it `waits`, for it may go on: then release decides. Takes over the lock. */
-void append_flush(fuse_req_t req, struct handle *h, bool waits);
+/*
+ * What was appended goes to disk; what has begun too, unless it `waits`, for it may go on: then release decides. With `sync` the reply comes when all that
+ * was done before is there. As save_flush.
+ */
+void append_flush(fuse_req_t req, struct handle *h, bool waits, bool sync, size_t wrote);
 
 #endif

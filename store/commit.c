@@ -463,7 +463,7 @@ void commit_submit(struct commit *c, struct store_save *save)
 		save->done(save);
 		return;
 	}
-	if (c->store->delay_ms || (save->flags & STORE_SAVE_SOON)) {
+	if ((c->store->delay_ms && !(save->flags & STORE_SAVE_DURABLE)) || (save->flags & STORE_SAVE_SOON)) {
 		pthread_mutex_lock(&c->in_memory);
 		err = prepare(save);
 		if (!err)

@@ -6,7 +6,7 @@
  *	store_submit -> [queue] -> group -> durable -> done()
  *	                              \-> failed: each alone -> done()
  *
- * With a delay configured, or asked for by the save (STORE_SAVE_SOON), it is an update of the memory, made in the caller's thread.
+ * With a delay configured (but STORE_SAVE_DURABLE), or asked for by the save (STORE_SAVE_SOON), it is an update of the memory, made in the caller's thread.
  *
  * The keeper, a thread of its own, takes the saves that are only queued, makes durable what updates left in memory, and takes what is
  * durable to the tree, where other processes see it.
