@@ -104,6 +104,9 @@ static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alo
 	bool alone = !set->events && newest;
 	for (size_t i = 0; i < r->count && ret == 0; i++) {
 		const struct entry *e = &r->entries[i];
+		/* `open temp, write, unlink target, rename`: it is a new document. */
+		if (e->unlinked)
+			continue;
 		if (e->written) {
 			bool later = e->first >= frozen;
 			bool live = (!e->ended || e->ended > frozen) && (!alone || e->first > newest);

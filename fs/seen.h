@@ -51,6 +51,7 @@ struct entry {
 	pid_t thread;
 	uint32_t count;		/* uses left */
 	bool written;
+	bool unlinked;		/* ended by its process, with the name: sets frozen before don't go on from it either */
 };
 
 /* An open set needs the documents that its process wrote since, and the one before. */

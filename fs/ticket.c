@@ -390,9 +390,11 @@ void tickets_appended(struct tickets *t, const struct process *who, uint64_t par
 
 static void end_all(struct seen *s, struct record *r)
 {
-	for (size_t i = 0; i < r->count; i++)
+	for (size_t i = 0; i < r->count; i++) {
+		r->entries[i].unlinked = true;
 		if (!r->entries[i].ended)
 			r->entries[i].ended = s->now;
+	}
 	r->alone = s->now;
 }
 

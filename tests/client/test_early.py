@@ -7,7 +7,7 @@ import select
 import tempfile
 
 from steps import Steps, contents, document
-from harness import CONTROL, QUICK, SEED, Skip, case, cases, equal, eventually, fails, forked, in_threads, main, read, require, together, write
+from harness import CONTROL, QUICK, SEED, Skip, case, cases, command, equal, eventually, fails, forked, in_threads, main, read, require, together, write
 
 # ---- Opened first ----------------------------------------------------------------------------------------------
 
@@ -162,6 +162,122 @@ def killed(t, name, temp, part):
 		require(document("first", "mine").startswith(read(f"{directory}/{kept}")), "others' bytes are kept")
 	forked(lambda: write(path, document(*contents(path), "next")))
 	equal((contents(path), os.listdir(t.dir)), (["first", "next"], ["s.json"]), "in the end")
+
+
+# ---- By another --------------------------------------------------------------------------------------------------
+
+RENAMERS = [("another process", lambda *names: forked(os.rename, *names)), ("mv", lambda *names: command("mv", *names)),
+	    ("another thread", lambda *names: in_threads([lambda: os.rename(*names)]))]
+FREE = [("over the session", False), ("to a free name", True)]
+
+
+@cases("{}: what comes after that is saved when it is closed", [(f"{what} of {temp} is written, renamed by {by} {where}", temp, part, rename, free)
+	for temp in TEMPS[:2] for what, part in WRITTEN for by, rename in RENAMERS for where, free in FREE])
+def by_another(t, name, temp, part, rename, free):
+	path, data = t.path("s.json"), document("first", "mine")
+	if not free:
+		forked(write, path, document("first"))
+		contents(path)
+	fd = os.open(t.path(temp), os.O_RDWR | os.O_CREAT, 0o640)
+	os.write(fd, data[:int(part * len(data))])
+	copy = os.dup(fd)
+	rename(t.path(temp), path)
+	equal(os.listdir(t.dir), ["s.json"], "names")
+	if not CONTROL and not free:
+		equal(forked(contents, path), ["first"] + ["mine"] * (part == 1), "seen before it is closed")
+	os.fchmod(fd, 0o604)
+	os.write(copy, data[int(part * len(data)):])
+	os.close(copy)
+	equal(forked(contents, path), ["first", "mine"], "seen when a duplicate is closed")
+	if not free:
+		forked(lambda: write(path, document(*contents(path), "other's")))
+	os.lseek(fd, 0, os.SEEK_SET)
+	if not CONTROL or free:
+		equal((os.read(fd, 1 << 20), os.fstat(fd).st_size), (data, len(data)), "what its writer sees in it")
+	os.ftruncate(fd, 0)
+	os.pwrite(fd, document("first", "mine", "more"), 0)
+	if CONTROL and not free:	# it has overwritten the other's
+		os.ftruncate(fd, len(document("first", "mine", "more")))
+	os.close(fd)
+	found = ["first", "mine", "more"] if free or CONTROL else ["first", "mine", "other's", "more"]
+	require(sorted(forked(contents, path)) == sorted(found), f"in the end: {contents(path)}")
+	equal(os.stat(path).st_mode & 0o777, 0o604, "the mode that its writer has given it")
+
+
+@cases("{}: the save is the writer's", [(f"{where}, by {by}", rename, free) for by, rename in RENAMERS[:2] for where, free in FREE])
+def writers_bases(t, name, rename, free):
+	"""What its writer had not read stays; what it had read and left out goes."""
+	path = t.path("s.json")
+	if not free:
+		forked(write, path, document("first", "second"))
+		equal(contents(path), ["first", "second"], "what is read")
+	fd = os.open(t.path("s.tmp"), os.O_WRONLY | os.O_CREAT)
+	if free:
+		forked(write, path, document("third"))
+	else:
+		forked(lambda: write(path, document(*contents(path), "third")))
+	rename(t.path("s.tmp"), path)
+	os.write(fd, document("second", "mine"))
+	os.close(fd)
+	require(CONTROL or contents(path) == (["third", "second", "mine"] if free else ["second", "third", "mine"]), f"in the end: {contents(path)}")
+
+
+@cases("its writer has unlinked the session before: it is whole ({})", [(f"renamed by {by} {when}{', read before' if look else ''}{', another saves between' if other else ''}",
+	rename, close, look, other) for by, rename in [("itself", os.rename), *RENAMERS[:2]] for when, close in (("closed", True), ("open", False))
+	for look in (False, True) for other in (False, True)])
+def unlinked(t, name, rename, close, look, other):
+	path = t.path("s.json")
+
+	def program():
+		write(path, document("first", "second"))
+		if look:
+			contents(path)
+		fd = os.open(t.path("s.json.tmp"), os.O_WRONLY | os.O_CREAT)
+		os.write(fd, document("first", "second", "mine"))
+		if close:
+			os.close(fd)
+		os.unlink(path)
+		if other:
+			forked(write, path, document("other's"))
+		rename(t.path("s.json.tmp"), path)
+		if not close:
+			os.close(fd)
+	forked(program)
+	mine = ["first", "second", "mine"]
+	equal([m for m in contents(path) if m in mine], mine, "the writer's")
+	equal(len(contents(path)), 3 + (other and not CONTROL), "all")
+
+
+@case("who reads the temp file goes on with what it was")
+def reader(t):
+	if CONTROL:
+		raise Skip("its reader sees what is written")
+	path, temp = t.path("s.json"), t.path("s.json.tmp")
+	write(path, document("first"))
+	fd = os.open(temp, os.O_WRONLY | os.O_CREAT)
+	os.write(fd, document("first", "mine")[:20])
+	seen = os.open(temp, os.O_RDONLY)
+	equal(os.read(seen, 10), document("first", "mine")[:10], "before")
+	forked(os.rename, temp, path)
+	os.write(fd, document("first", "mine")[20:])
+	os.close(fd)
+	equal(os.read(seen, 100)[:10], document("first", "mine")[10:20], "after")
+	os.close(seen)
+	equal(contents(path), ["first", "mine"], "in the end")
+
+
+@case("nothing is written by its writer, who goes on holding it: others see the session, and save to it")
+def held(t):
+	path = t.path("s.json")
+	write(path, document("first"))
+	fd = os.open(t.path("s.tmp"), os.O_WRONLY | os.O_CREAT)
+	forked(os.rename, t.path("s.tmp"), path)
+	require(CONTROL or forked(contents, path) == ["first"], "the session is not seen")
+	forked(lambda: write(path, document("first", "other's")))
+	os.write(fd, document("mine"))
+	os.close(fd)
+	require(CONTROL or "other's" in forked(contents, path), "the other's is gone")
+	require(CONTROL or "mine" in forked(contents, path), "the writer's is gone")
 
 
 @case("lines: those that come after the rename are saved too")

@@ -131,7 +131,7 @@ static void synced(int fd)
 	undo_count = kept;
 }
 
-static void lose_power(void)
+static void lose_power(bool all)
 {
 	/* Backwards, so that the oldest content comes last. */
 	for (size_t i = undo_count; i-- > 0;) {
@@ -141,7 +141,7 @@ static void lose_power(void)
 
 		if (fd < 0)
 			continue;
-		switch (rand() % 3) {
+		switch (all ? 2 : rand() % 3) {
 		case 0:
 			close(fd);
 			continue;
@@ -158,6 +158,12 @@ static void lose_power(void)
 	kill(getpid(), SIGKILL);
 }
 
+void fault_lose_power(void)
+{
+	pthread_mutex_lock(&lock);
+	lose_power(true);
+}
+
 /* ---- Deciding ------------------------------------------------------------------------------------------------- */
 
 /* What is to happen to a call on this file. Needs the lock. */
@@ -169,7 +175,7 @@ static enum fault decide(const char *path)
 	if (calls < first || calls > last)
 		return FAULT_NONE;
 	if (armed == FAULT_POWER)
-		lose_power();
+		lose_power(false);
 	if (armed == FAULT_KILL)
 		kill(getpid(), SIGKILL);
 	return armed;

@@ -25,6 +25,9 @@ void fault_arm(const char *dir, enum fault fault, unsigned at, unsigned count);
 /* How many calls were counted since; no more are from now on. */
 unsigned fault_disarm(void);
 
+/* With FAULT_POWER armed: the power fails now, and all that was not synced is lost. */
+void fault_lose_power(void);
+
 /* Syncs below `dir` are not really done from now on: tests that need no disk are faster. NULL: they are. */
 void fault_skip_sync(const char *dir);
 
