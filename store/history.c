@@ -164,10 +164,11 @@ static int load_candidate(struct apply *a, const struct store_base *base)
 	err = base_view(a->txn, a->target.ino, a->current, base, &c->view);
 	if (err)
 		return err;
-	/* Versions of another document say nothing of this one's. */
+	/* Versions of another document say nothing of this one's: nor is this save contained in one of them. */
 	if (base->ino && base->ino != a->target.ino) {
 		a->bases[a->count].version = 0;
 		a->bases[a->count].own_count = 0;
+		a->bases[a->count].flags &= ~STORE_BASE_LATER;
 	}
 	c->base = &a->bases[a->count];
 	err = a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
@@ -203,6 +204,12 @@ static int add_candidate(struct apply *a, const struct store_base *base)
 	return err;
 }
 
+/* There is no document that would hold it, and after a rename there has to be one. */
+static bool must_save(const struct apply *a)
+{
+	return !a->head.version || (a->head.unlinked && a->save->from_ino);
+}
+
 int apply_choose(struct apply *a)
 {
 	struct store_base now = { .ino = a->target.ino, .version = a->head.version };
@@ -225,6 +232,8 @@ int apply_choose(struct apply *a)
 	if (a->as_text)
 		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline };
 	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
+	if (a->chosen == MERGE_STALE && must_save(a))
+		a->chosen = MERGE_NONE;
 	if (a->chosen >= 0)
 		a->save->base_version = a->bases[a->chosen].version;
 	if (a->chosen == MERGE_NONE) {
@@ -424,7 +433,7 @@ int apply_document(struct apply *a)
 	if (err)
 		return err;
 	older = a->chosen >= 0 && !a->as_text && (a->save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
-		merge_older_text(a->candidates, a->count, (size_t)a->chosen);
+		!must_save(a) && merge_older_text(a->candidates, a->count, (size_t)a->chosen);
 	if (a->chosen == MERGE_STALE || older) {
 		a->save->base = older ? a->chosen : -1;
 		a->save->result |= STORE_SAVED_SAME | (older ? STORE_SAVED_UNCERTAIN : 0);
@@ -539,7 +548,11 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	}
 	if (!a.target.linked)
 		job->touched_dir = a.target.parent;
-	err = settle_former(&a);
+	/* Plain bytes continue no document. */
+	if (job->raw && !a.target.linked)
+		err = tree_begin_anew(txn, job->save, &a.target);
+	if (!err)
+		err = settle_former(&a);
 	if (err)
 		return err;
 	if (a.target.moved && !job->raw)

@@ -189,6 +189,19 @@ static int copy_document(struct db_txn *txn, uint64_t from, uint64_t to)
 	return err ? err : copy_messages(txn, from, to);
 }
 
+/* The copy goes by the name that the document had been given. A time that was set on the newest version was set on the copy's one. */
+static int put_copy(struct db_txn *txn, uint64_t from, uint64_t copy, struct rec_attr a, const char *away)
+{
+	struct key key = key_plain(from, REC_HEAD);
+	struct rec_head head;
+	int err = record_get(txn, &key, &head, sizeof(head), NULL);
+
+	a.mtime_version = !err && a.mtime_version == head.version ? 1 : 0;
+	if (!err)
+		err = attr_put(txn, copy, &a, away);
+	return err ? err : entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
+}
+
 int tree_reclaim(struct db_txn *txn, struct tree_target *t)
 {
 	char away[STORE_NAME_MAX + 1];
@@ -201,9 +214,7 @@ int tree_reclaim(struct db_txn *txn, struct tree_target *t)
 	if (!err)
 		err = copy_document(txn, t->ino, copy);
 	if (!err)
-		err = attr_put(txn, copy, &a, away);
-	if (!err)
-		err = entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
+		err = put_copy(txn, t->ino, copy, a, away);
 	a.parent = t->parent;
 	if (!err)
 		err = attr_put(txn, t->ino, &a, t->name);
@@ -232,16 +243,20 @@ int tree_revive(struct db_txn *txn, struct tree_target *t)
 		err = attr_get(txn, t->ino, &a, own);
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
+	/* tree_unlink has written it. */
 	change = key_number(t->ino, REC_CHANGE, h.version);
 	err = record_get(txn, &change, &c, sizeof(c), NULL);
+	if (err)
+		return err == -ENOENT ? -EUCLEAN : err;
 	c.removed = 0;
-	if (!err)
-		err = record_put(txn, &change, &c, sizeof(c));
+	err = record_put(txn, &change, &c, sizeof(c));
 	h.unlinked = 0;
 	if (!err)
 		err = record_put(txn, &head, &h, sizeof(h));
-	if (!err)
-		err = entry_get(txn, a.size, REC_TOMB, own, &e);
+	if (err)
+		return err;
+	/* Another may have gone by that name since. */
+	err = entry_get(txn, a.size, REC_TOMB, own, &e);
 	if (!err && e.ino == t->ino)
 		err = entry_del(txn, a.size, REC_TOMB, own);
 	return err == -ENOENT ? 0 : err;
@@ -303,6 +318,16 @@ static int keep_aside(struct db_txn *txn, const struct tree_target *t)
 	return err ? err : entry_put(txn, STORE_REJECTED, REC_ENTRY, name, ino, STORE_SCRATCH);
 }
 
+/* A name leads to a document only when that has a version and is not unlinked: whatever a save does, nothing else gets one. */
+static int has_version(struct db_txn *txn, uint64_t ino)
+{
+	struct key key = key_plain(ino, REC_HEAD);
+	struct rec_head head;
+	int err = record_get(txn, &key, &head, sizeof(head), NULL);
+
+	return err == -ENOENT || (!err && head.unlinked) ? -EUCLEAN : err;
+}
+
 /* A file that was unlinked while open comes back under its number: what it was is no longer to be cleared away. */
 static int adopt(struct db_txn *txn, uint64_t ino)
 {
@@ -360,14 +385,16 @@ int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct s
 	}
 	if (t->document)
 		return 0;
-	if (t->linked) {
+	err = has_version(txn, t->ino);
+	if (!err && t->linked) {
 		if (a.size)
 			err = keep_aside(txn, t);
 		return err ? err : tree_make_document(txn, t);
 	}
 	a = new_attr(save, STORE_DOCUMENT);
 	a.parent = t->parent;
-	err = adopt(txn, t->ino);
+	if (!err)
+		err = adopt(txn, t->ino);
 	if (!err)
 		err = attr_put(txn, t->ino, &a, t->name);
 	if (!err)
