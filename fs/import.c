@@ -39,7 +39,7 @@ int import_beneath(struct store *s, const char *directory)
 	struct progress p = { directory, isatty(STDERR_FILENO), false };
 	struct store_import how = { .remember = true, .progress = draw, .report = report, .arg = &p };
 	struct store_import_counts c;
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), err;
 
 	if (fd < 0) {
 		fprintf(stderr, "historyfs: %s: %s\n", directory, strerror(errno));

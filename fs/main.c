@@ -237,13 +237,16 @@ static int become_daemon(void)
 static int open_store(struct mount *m)
 {
 	const struct options *o = &m->options;
+	char reason[1024] = "";
 	struct store_options how = {
 		.create = !o->read_only, .read_only = o->read_only, .cache_size = o->cache, .max_document = o->max_document,
-		.delay_ms = o->delay_ms,
+		.delay_ms = o->delay_ms, .reason = reason, .reason_size = sizeof(reason),
 	};
 	int err = store_open(o->store, &how, &m->store);
 
-	if (err == -ENOENT && o->read_only)
+	if (err && *reason)
+		complain("%s: refused: %s", o->store, reason);
+	else if (err == -ENOENT && o->read_only)
 		complain("%s: there is no store here, and a read-only mount makes none", o->store);
 	else if (err == -EPROTO)
 		complain("%s: %s of historyfs; update historyfs, or mount an older copy of the store", o->store, store_strerror(err));
@@ -371,21 +374,39 @@ static int add_option(struct fuse_args *args, const char *name, const char *valu
 	return fuse_opt_add_arg(args, text);
 }
 
+/* The path from the root on, links in it unresolved. */
+static int from_root(const char *path, char ret[PATH_MAX])
+{
+	if (*path == '/')
+		*ret = 0;
+	else if (!getcwd(ret, PATH_MAX))
+		return -1;
+	if (strlen(ret) + 1 + strlen(path) >= PATH_MAX) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	if (*path != '/')
+		strcat(ret, "/");
+	strcat(ret, path);
+	return 0;
+}
+
 static int run(struct arguments *a, struct fuse_args *args)
 {
 	struct mount m = { .options = a->options, .ready = ready, .ready_fd = -1 };
-	char store[PATH_MAX], where[PATH_MAX];
+	char store[PATH_MAX], given[PATH_MAX], where[PATH_MAX];
 	int err;
 
 	err = mountpoint_check(a->options.mountpoint, where);
 	if (err)
 		return 1;
-	if (mountpoint_absolute(a->options.store, store)) {
+	if (mountpoint_absolute(a->options.store, store) || from_root(a->options.store, given)) {
 		complain("%s: %s", a->options.store, strerror(errno));
 		return 1;
 	}
 	m.options.mountpoint = where;
-	m.options.store = store;
+	/* As it was given: the store looks at whose the links in it are. */
+	m.options.store = given;
 	if (mountpoint_contains(where, store)) {
 		complain("%s: the store lies inside the directory it would be mounted over; put it beside it", store);
 		return 1;

@@ -178,11 +178,11 @@ static bool make_room(struct store *s)
 {
 	int err;
 
-	db_file_use_spare(s->directory);
+	db_file_use_spare(db_directory(s->db));
 	err = db_drain(s->db, true);
 	if (!err)
 		err = db_drain(s->db, true);
-	db_file_keep_spare(s->directory);
+	db_file_keep_spare(db_directory(s->db));
 	return !err;
 }
 

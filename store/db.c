@@ -68,6 +68,11 @@ static void show(struct db *db, struct mem *local, bool durable)
 		tell(db, false);
 }
 
+int db_directory(struct db *db)
+{
+	return db->dir;
+}
+
 bool db_alone(struct db *db)
 {
 	return db->lock_fd >= 0 && db_file_alone(db->lock_fd);
@@ -445,6 +450,6 @@ void db_stats(struct db *db, struct db_stats *ret)
 	ret->used_bytes = disk.used_bytes;
 	ret->records = disk.records;
 	ret->map_bytes = disk.map_bytes;
-	ret->file_bytes = db_file_size(db->path);
+	ret->file_bytes = db_file_size(db->dir);
 	pthread_rwlock_unlock(&db->memory);
 }

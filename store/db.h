@@ -31,6 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "db_dir.h"
 #include "disk.h"
 
 struct db;
@@ -40,6 +41,7 @@ struct mem_node;
 struct db_options {
 	bool create, read_only;
 	uint64_t map_size;
+	struct db_why why;	/* of a refusal (db_dir.h) */
 	/* A key of the caller's, of up to 16 bytes, that db uses alone: the disk's place in the journal. */
 	const void *journal_key;
 	size_t journal_key_size;
@@ -109,6 +111,9 @@ struct db_scan {
 int db_scan_begin(struct db_scan *scan, struct db_txn *txn, const void *key, size_t key_size, size_t prefix);
 int db_scan_next(struct db_scan *scan, struct db_value *ret_key, struct db_value *ret_value);	/* -ENOENT at the end */
 void db_scan_end(struct db_scan *scan);
+
+/* The store's directory, for db_file.h. Owned by db. */
+int db_directory(struct db *db);
 
 /* Whether no other process has this store open. */
 bool db_alone(struct db *db);

@@ -10,40 +10,30 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "db_dir.h"
+
 #define SPARE (256 << 10)
 #define READER_TABLE 36864	/* 64 bytes for each of MAX_READERS, and its head, in whole pages */
 
-static int join(char path[PATH_MAX], const char *dir, const char *name)
+uint64_t db_file_size(int dir)
 {
-	return snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
-uint64_t db_file_size(const char *dir)
-{
-	char path[PATH_MAX];
 	struct stat st;
 
-	if (join(path, dir, "data.mdb") || stat(path, &st))
-		return 0;
-	return st.st_size;
+	return fstatat(dir, "data.mdb", &st, 0) ? 0 : st.st_size;
 }
 
-int db_file_present(const char *dir)
+int db_file_present(int dir)
 {
-	char path[PATH_MAX];
 	struct stat st;
-	int err = join(path, dir, "data.mdb");
 
-	if (err)
-		return err;
-	if (stat(path, &st))
+	if (fstatat(dir, "data.mdb", &st, 0))
 		return -errno;
 	return st.st_size ? 0 : -EUCLEAN;
 }
 
-static int sync_path(const char *path)
+static int sync_in(int dir, const char *name)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), err = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -53,78 +43,67 @@ static int sync_path(const char *path)
 	return err;
 }
 
-/* So that a crash cannot take the store's directory itself away. */
-static int sync_parent(const char *dir)
+int db_file_prepare(int dir, char **ret_name, int *ret)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX + 16];
+	int err = db_file_present(dir);
 
-	return join(path, dir, "..") ? -ENAMETOOLONG : sync_path(path);
-}
-
-int db_file_prepare(const char *dir, char **ret)
-{
-	char path[PATH_MAX];
-	int err;
-
-	if (mkdir(dir, 0700) == 0) {
-		err = sync_parent(dir);
-		if (err)
-			return err;
-	} else if (errno != EEXIST) {
-		return -errno;
-	}
-	err = db_file_present(dir);
 	if (err != -ENOENT) {
 		if (!err)
-			*ret = NULL;
+			*ret_name = NULL;
 		return err;
 	}
-	err = join(path, dir, "new-XXXXXX");
-	if (err)
-		return err;
+	db_dir_path(dir, path);
+	strcat(path, "/new-XXXXXX");
 	if (!mkdtemp(path))
 		return -errno;
-	*ret = strdup(path);
-	if (!*ret) {
+	*ret = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	err = *ret < 0 ? -errno : 0;
+	*ret_name = err ? NULL : strdup(strrchr(path, '/') + 1);
+	if (!err && !*ret_name) {
+		close(*ret);
+		err = -ENOMEM;
+	}
+	if (err)
 		rmdir(path);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
-int db_file_install(const char *dir, char *fresh, int err)
-{
-	char from[PATH_MAX], to[PATH_MAX], lock[PATH_MAX];
-
-	if (join(from, fresh, "data.mdb") || join(lock, fresh, "lock.mdb") || join(to, dir, "data.mdb")) {
-		free(fresh);
-		return -ENAMETOOLONG;
-	}
-	if (!err)
-		err = sync_path(from);
-	if (!err && link(from, to)) {
-		if (errno == EPERM || errno == EOPNOTSUPP)
-			err = rename(from, to) ? -errno : 0;
-		else if (errno != EEXIST)
-			err = -errno;
-	}
-	unlink(from);
-	unlink(lock);
-	rmdir(fresh);
-	free(fresh);
-	if (!err)
-		err = sync_path(dir);
 	return err;
 }
 
-int db_file_reserve(const char *dir)
+/* Gives the data file its name, if that is free. A second name, even for a moment, would be one too many (db_dir.h). */
+static int name_data(int fresh, int dir)
 {
-	char path[PATH_MAX];
-	int fd, err = join(path, dir, "lock.mdb");
+	if (!renameat2(fresh, "data.mdb", dir, "data.mdb", RENAME_NOREPLACE) || errno == EEXIST)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (!linkat(fresh, "data.mdb", dir, "data.mdb", 0) || errno == EEXIST)
+		return 0;
+	return errno != EPERM && errno != EOPNOTSUPP ? -errno : renameat(fresh, "data.mdb", dir, "data.mdb") ? -errno : 0;
+}
 
-	if (err)
-		return err;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+int db_file_install(int dir, char *name, int fresh, int err)
+{
+	if (!err)
+		err = sync_in(fresh, "data.mdb");
+	if (!err)
+		err = name_data(fresh, dir);
+	unlinkat(fresh, "data.mdb", 0);
+	unlinkat(fresh, "lock.mdb", 0);
+	close(fresh);
+	unlinkat(dir, name, AT_REMOVEDIR);
+	free(name);
+	return err ? err : db_file_sync(dir);
+}
+
+int db_file_sync(int dir)
+{
+	return sync_in(dir, ".");
+}
+
+int db_file_reserve(int dir)
+{
+	int fd = openat(dir, "lock.mdb", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600), err;
+
 	if (fd < 0)
 		return -errno;
 	err = -posix_fallocate(fd, 0, READER_TABLE);
@@ -132,46 +111,35 @@ int db_file_reserve(const char *dir)
 	return err == -EOPNOTSUPP || err == -EINVAL ? 0 : err;
 }
 
-void db_file_keep_spare(const char *dir)
+void db_file_keep_spare(int dir)
 {
-	char path[PATH_MAX];
-	int fd, err = -1;
+	int fd = openat(dir, "spare", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600), err = -1;
 
-	if (join(path, dir, "spare"))
-		return;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
 	for (off_t size = SPARE; err && size >= SPARE / 8; size /= 2)
 		err = posix_fallocate(fd, 0, size);
 	close(fd);
 	if (err)
-		unlink(path);
+		unlinkat(dir, "spare", 0);
 }
 
-void db_file_use_spare(const char *dir)
+void db_file_use_spare(int dir)
 {
-	char path[PATH_MAX];
-
-	if (!join(path, dir, "spare"))
-		unlink(path);
+	unlinkat(dir, "spare", 0);
 }
 
-bool db_file_disk_full(const char *dir)
+bool db_file_disk_full(int dir)
 {
 	struct statvfs st;
 
-	return statvfs(dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < 1 << 20;
+	return fstatvfs(dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < 1 << 20;
 }
 
-int db_file_lock_open(const char *dir, bool read_only, int *ret_fd)
+int db_file_lock_open(int dir, bool read_only, int *ret_fd)
 {
-	char path[PATH_MAX];
-	int fd, err = join(path, dir, "pending.lock");
+	int fd = openat(dir, "pending.lock", (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
-	if (err)
-		return err;
-	fd = open(path, (read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;

@@ -21,7 +21,7 @@ struct db_txn {
 };
 
 struct db {
-	char *path;
+	int dir;		/* db_dir.h; -1 before it is open */
 	bool read_only;
 	int lock_fd;
 	void (*on_pending)(void *arg, bool now);

@@ -76,36 +76,39 @@ void db_unlock_if_idle(struct db *db)
 
 /* ---- Opening -------------------------------------------------------------------------------------------------- */
 
-static int create(const char *path, const struct db_options *o)
+static int create(int dir, const struct db_options *o)
 {
 	struct db_txn txn = { .kind = DURABLE };
-	char *fresh;
-	int err = db_file_prepare(path, &fresh);
+	char *name;
+	int fresh, err = db_file_prepare(dir, &name, &fresh);
 
-	if (err || !fresh)
+	if (err || !name)
 		return err;
 	err = o->fill(&txn, o->arg);
 	if (!err)
 		err = disk_create(fresh, o->map_size, &txn.local);
 	mem_release(&txn.local);
-	return db_file_install(path, fresh, err);
+	return db_file_install(dir, name, fresh, err);
 }
 
 int db_open(const char *path, const struct db_options *o, struct db **ret)
 {
 	pthread_rwlockattr_t attr;
 	struct db *db;
-	int err = 0;
+	int dir, err = db_dir_open(path, o->create && !o->read_only, o->read_only, &o->why, &dir);
 
-	if (o->create && !o->read_only)
-		err = create(path, o);
-	if (!err)
-		err = db_file_present(path);
 	if (err)
 		return err;
-	db = calloc(1, sizeof(*db));
-	if (!db)
-		return -ENOMEM;
+	if (o->create && !o->read_only)
+		err = create(dir, o);
+	if (!err)
+		err = db_file_present(dir);
+	db = err ? NULL : calloc(1, sizeof(*db));
+	if (!db) {
+		close(dir);
+		return err ? err : -ENOMEM;
+	}
+	db->dir = dir;
 	pthread_rwlockattr_init(&attr);
 	/* A stream of readers must not keep a finished commit from being shown. */
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -120,15 +123,14 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	db->journal_key_size = o->journal_key_size;
 	db->lock_fd = -1;
 	atomic_init(&db->flight_id, UINT64_MAX);
-	db->path = strdup(path);
-	err = db->path ? db_file_lock_open(path, db->read_only, &db->lock_fd) : -ENOMEM;
+	err = db_file_lock_open(dir, db->read_only, &db->lock_fd);
 	if (!err)
 		err = db_file_join(db->lock_fd);
 	/* Who only reads does not need to be seen where it can't be. */
-	if (err && db->read_only && db->path)
+	if (err && db->read_only)
 		err = 0;
 	if (!err)
-		err = disk_open(path, o->map_size, db->read_only, &db->disk);
+		err = disk_open(dir, o->map_size, db->read_only, &db->disk);
 	if (err) {
 		db_close(db);
 		return err;
@@ -150,7 +152,7 @@ void db_close(struct db *db)
 	pthread_rwlock_destroy(&db->memory);
 	pthread_mutex_destroy(&db->update);
 	pthread_cond_destroy(&db->settled);
-	free(db->path);
+	close(db->dir);
 	free(db);
 }
 
@@ -165,7 +167,7 @@ static int replay(struct db *db)
 	int err = read_place(db, &db->place);
 
 	if (!err)
-		err = journal_open(db->path, db->read_only, &db->journal);
+		err = journal_open(db->dir, db->read_only, &db->journal);
 	if (!err)
 		err = journal_replay(db->journal, &db->place, &db->frozen, &last);
 	if (err)
@@ -204,7 +206,7 @@ static int recover(struct db *db)
 	/* Without room for one the store does as well, only slower. */
 	if (err == -ENOENT) {
 		err = 0;
-		if (!journal_create(db->path) && !journal_open(db->path, false, &db->journal))
+		if (!journal_create(db->dir) && !journal_open(db->dir, false, &db->journal))
 			db_restart_journal(db, db->place.taken);
 	}
 	if (!err && getrandom(&db->place.mark, sizeof(db->place.mark), 0) != sizeof(db->place.mark))

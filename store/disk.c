@@ -1,11 +1,13 @@
 #include "disk.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "db_dir.h"
 #include "db_file.h"
 #include "db_tail.h"
 #include "mem.h"
@@ -14,7 +16,7 @@
 #define KEY_BYTES 511	/* what LMDB takes */
 
 struct disk {
-	char *dir;
+	int dir;			/* the caller's */
 	bool read_only;
 	uint64_t map_size;
 	MDB_env *env;			/* changed by disk_reopen only, when nobody else is here */
@@ -100,8 +102,12 @@ static int dbi_open(MDB_env *env, MDB_dbi *ret)
 
 static int env_open(struct disk *d)
 {
+	struct db_dir_links links = { .path = "" };
+	char path[PATH_MAX];
 	MDB_env *env = NULL;
-	int dead, err = d->read_only ? 0 : db_file_reserve(d->dir);
+	int dead, err = d->read_only ? db_dir_link(d->dir, &links) : db_file_reserve(d->dir);
+
+	db_dir_path(d->dir, path);
 
 	if (!err)
 		err = translate(mdb_env_create(&env));
@@ -110,7 +116,9 @@ static int env_open(struct disk *d)
 	if (!err)
 		err = translate(mdb_env_set_maxreaders(env, 510));
 	if (!err)
-		err = translate(mdb_env_open(env, d->dir, (d->read_only ? MDB_RDONLY : 0) | MDB_NOTLS | MDB_NORDAHEAD, 0600));
+		err = translate(mdb_env_open(env, *links.path ? links.path : path, (d->read_only ? MDB_RDONLY : 0) | MDB_NOTLS | MDB_NORDAHEAD, 0600));
+	if (*links.path)
+		db_dir_unlink(&links);
 	if (!err)
 		err = check_size(env);
 	if (!err)
@@ -135,7 +143,7 @@ static void env_close(struct disk *d)
 	d->env = NULL;
 }
 
-int disk_open(const char *dir, uint64_t map_size, bool read_only, struct disk **ret)
+int disk_open(int dir, uint64_t map_size, bool read_only, struct disk **ret)
 {
 	struct disk *d = calloc(1, sizeof(*d));
 	int err;
@@ -145,8 +153,8 @@ int disk_open(const char *dir, uint64_t map_size, bool read_only, struct disk **
 	pthread_mutex_init(&d->pool, NULL);
 	d->map_size = map_size;
 	d->read_only = read_only;
-	d->dir = strdup(dir);
-	err = d->dir ? env_open(d) : -ENOMEM;
+	d->dir = dir;
+	err = env_open(d);
 	if (err) {
 		disk_close(d);
 		return err;
@@ -155,7 +163,7 @@ int disk_open(const char *dir, uint64_t map_size, bool read_only, struct disk **
 	return 0;
 }
 
-int disk_create(const char *dir, uint64_t map_size, const struct mem *records)
+int disk_create(int dir, uint64_t map_size, const struct mem *records)
 {
 	struct disk_txn *txn;
 	struct disk *d;
@@ -183,7 +191,6 @@ void disk_close(struct disk *d)
 		return;
 	env_close(d);
 	pthread_mutex_destroy(&d->pool);
-	free(d->dir);
 	free(d);
 }
 

@@ -26,9 +26,9 @@ struct db_value {
  * Opens the environment in `dir`. -EPROTO: a newer LMDB made it; -EUCLEAN: damaged, or none; -ENOSPC: no room for the table of
  * readers; others as open(2).
  */
-int disk_open(const char *dir, uint64_t map_size, bool read_only, struct disk **ret);
+int disk_open(int dir, uint64_t map_size, bool read_only, struct disk **ret);
 /* Makes a new environment in `dir` with these records, durably. */
-int disk_create(const char *dir, uint64_t map_size, const struct mem *records);
+int disk_create(int dir, uint64_t map_size, const struct mem *records);
 void disk_close(struct disk *d);	/* NULL is fine */
 
 /* An environment is dead after a failed write of its meta page: begins with a new one. On failure there is none (disk_is_open). */

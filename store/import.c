@@ -193,15 +193,16 @@ static void count(struct import *in, struct level *up, const char *name)
 
 static void take(struct import *in, struct level *l, const char *name);
 
-static void take_dir(struct import *in, struct level *up, const char *name, const struct stat *st)
+/* Mode and owner are those of what is read: the name may have been given to another directory meanwhile. */
+static void take_dir(struct import *in, struct level *up, const char *name)
 {
-	struct level l = { .up = up, .name = name, .st = *st, .path_size = in->path.size - 1 };
-	int err = place_dir(in, &l);
+	struct level l = { .up = up, .name = name, .path_size = in->path.size - 1, .fd = open_dir(up->fd, name) };
+	int err = l.fd < 0 ? l.fd : fstat(l.fd, &l.st) ? -errno : place_dir(in, &l);
 
-	if (!err) {
-		l.fd = open_dir(up->fd, name);
-		err = l.fd < 0 ? l.fd : each(in, &l, take);
-	}
+	if (!err)
+		err = each(in, &l, take);
+	else if (l.fd >= 0)
+		close(l.fd);
 	if (err)
 		import_fail(in, in->path.data, err, true);
 }
@@ -215,7 +216,7 @@ static void take(struct import *in, struct level *l, const char *name)
 		if (errno != ENOENT)
 			import_fail(in, in->path.data, -errno, true);
 	} else if (S_ISDIR(st.st_mode)) {
-		take_dir(in, l, name, &st);
+		take_dir(in, l, name);
 	} else if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode)) {
 		import_take_file(in, l, name, &st);
 	} else {

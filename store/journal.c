@@ -3,12 +3,13 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "db_file.h"
 
 #define SECTOR 512	/* entries begin at one, so that writing the next does not touch the last */
 #define DIRECT (64u << 10)	/* bytes: smaller entries go past the page cache */
@@ -49,11 +50,6 @@ static uint64_t sum_of(const char *bytes, size_t size)
 	return h;
 }
 
-static int path_in(char path[PATH_MAX], const char *dir, const char *name)
-{
-	return snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX ? 0 : -ENAMETOOLONG;
-}
-
 static int write_all(int fd, const char *bytes, size_t size, off_t offset)
 {
 	while (size) {
@@ -82,49 +78,32 @@ static int write_zeros(int fd)
 	return !err && fsync(fd) ? -errno : err;
 }
 
-static int sync_directory(const char *dir)
+int journal_create(int dir)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-	err = fsync(fd) ? -errno : 0;
-	close(fd);
-	return err;
-}
-
-int journal_create(const char *dir)
-{
-	char path[PATH_MAX], fresh[PATH_MAX];
 	struct stat st;
 	int fd, err;
 
-	if (path_in(path, dir, "journal") || path_in(fresh, dir, "journal.new"))
-		return -ENAMETOOLONG;
-	if (stat(path, &st) == 0)
+	if (fstatat(dir, "journal", &st, 0) == 0)
 		return 0;
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = openat(dir, "journal.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	err = write_zeros(fd);
 	close(fd);
-	if (!err && rename(fresh, path))
+	if (!err && renameat(dir, "journal.new", dir, "journal"))
 		err = -errno;
 	if (err)
-		unlink(fresh);
-	return err ? err : sync_directory(dir);
+		unlinkat(dir, "journal.new", 0);
+	return err ? err : db_file_sync(dir);
 }
 
-int journal_open(const char *dir, bool read_only, struct journal **ret)
+int journal_open(int dir, bool read_only, struct journal **ret)
 {
 	struct journal *j;
-	char path[PATH_MAX];
 	struct stat st;
 	int fd, err;
 
-	if (path_in(path, dir, "journal"))
-		return -ENAMETOOLONG;
-	fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	fd = openat(dir, "journal", (read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	err = fstat(fd, &st) ? -errno : st.st_size != 2 * JOURNAL_HALF ? -EUCLEAN : 0;
@@ -134,7 +113,8 @@ int journal_open(const char *dir, bool read_only, struct journal **ret)
 		return err ? err : -ENOMEM;
 	}
 	j->fd = fd;
-	j->direct = read_only || posix_memalign((void **)&j->sectors, 4096, DIRECT) ? -1 : open(path, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC);
+	j->direct = read_only || posix_memalign((void **)&j->sectors, 4096, DIRECT) ?
+		    -1 : openat(dir, "journal", O_WRONLY | O_DIRECT | O_DSYNC | O_NOFOLLOW | O_CLOEXEC);
 	*ret = j;
 	return 0;
 }

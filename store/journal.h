@@ -30,10 +30,10 @@ struct journal_place {
 	uint64_t mark;	/* of the tree; entries that follow it have this one, or the next: they came while it was being written */
 };
 
-/* Makes the journal of the store in `dir` when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */
-int journal_create(const char *dir);
+/* Makes the journal of the store in directory `dir` (db_dir.h) when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */
+int journal_create(int dir);
 /* -ENOENT: there is none. -EUCLEAN: it has not the right size. */
-int journal_open(const char *dir, bool read_only, struct journal **ret);
+int journal_open(int dir, bool read_only, struct journal **ret);
 void journal_close(struct journal *j);	/* NULL is fine */
 
 /* Puts what the entries after `place` say into `to`, and sets the number of the last of them (`taken` when there is none). -EUCLEAN: some are missing. */

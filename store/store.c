@@ -141,7 +141,7 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	const struct store_options *o = options ? options : &defaults;
 	struct db_options db = {
 		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
-		.fill = fill, .on_pending = on_pending,
+		.fill = fill, .on_pending = on_pending, .why = { o->reason, o->reason_size },
 	};
 	struct key journal = key_plain(0, REC_JOURNAL);
 	struct store *s = calloc(1, sizeof(*s));
@@ -170,11 +170,14 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	if (!err)
 		err = bring_up_to_date(s, format);
 	if (!err) {
-		s->directory = realpath(path, real) ? strdup(real) : strdup(path);
+		char link[PATH_MAX];
+
+		db_dir_path(db_directory(s->db), link);
+		s->directory = strdup(realpath(link, real) ? real : path);
 		err = s->directory ? 0 : -ENOMEM;
 	}
 	if (!err && !s->read_only)
-		db_file_keep_spare(s->directory);
+		db_file_keep_spare(db_directory(s->db));
 	if (!err)
 		err = commit_new(s, &s->commit);
 	/* What a killed process has left, and the disk has no room for. */

@@ -33,13 +33,17 @@ struct store_options {
 	uint64_t cache_size;		/* bytes of memory for indexes of documents; 0: 64 MiB */
 	uint64_t max_document;		/* bytes; larger documents are refused with -EFBIG; 0: 256 MiB */
 	unsigned delay_ms;		/* 0: a save is answered when it is on disk; else at once, and on disk within this time */
+	char *reason;			/* gets a sentence with -EPERM and -ENOTEMPTY: what is wrong and what to do; may be NULL */
+	size_t reason_size;
 };
 
 /*
  * Opens the store in directory `path` and starts its writer thread: open after fork(), never twice in one process.
  * `options` may be NULL. Several processes may have one store open.
  * -ENOENT: no store there and `create` is not set. -EPROTO: written by a newer format. -EUCLEAN: not a store, or damaged.
- * -EACCES, -EPERM, -EROFS, -ENOTDIR: as open(2).
+ * -EPERM: somebody else could lead what is written there to other files: who writes opens the path without symbolic links of others, and
+ * the directory and its files must be root's or this user's, its mode such that no others can write. What only reads may be another's.
+ * -ENOTEMPTY: no store is there, but other files are. -EACCES, -EROFS, -ENOTDIR: as open(2).
  */
 int store_open(const char *path, const struct store_options *options, struct store **ret);
 

@@ -129,13 +129,19 @@ static int write_file(struct export *e, const char *temp, const struct store_att
 static int write_symlink(struct export *e, const char *temp, const struct store_attr *a)
 {
 	const struct timespec times[2] = { a->atime, a->mtime };
-	int r = store_readlink(e->store, a->ino, e->buf, PIECE);
+	int fd, r = store_readlink(e->store, a->ino, e->buf, PIECE);
+	struct stat st;
 
 	if (r)
 		return r;
 	if (symlinkat(e->buf, e->directory, temp))
 		return -errno;
-	r = set_owner(e->directory, temp, a);
+	/* By descriptor: in another's directory a file may have been put in its place. */
+	fd = openat(e->directory, temp, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = fstat(fd, &st) ? -errno : !S_ISLNK(st.st_mode) ? -EEXIST : set_owner(fd, "", a);
+	close(fd);
 	if (!r && utimensat(e->directory, temp, times, AT_SYMLINK_NOFOLLOW))
 		r = -errno;
 	return r;
@@ -238,10 +244,30 @@ static int count_entry(void *arg, const char *path, const struct store_attr *a)
 	return 0;
 }
 
-/* Opens DIR, made if it isn't there; -1 when the error has been printed. */
+/* Where a symbolic link of another user leads, he has decided; -EPERM. */
+static int open_directory(const char *name)
+{
+	struct stat st;
+	int fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st))
+		r = -errno;
+	else if (S_ISLNK(st.st_mode) && st.st_uid && st.st_uid != geteuid())
+		r = -EPERM;
+	close(fd);
+	if (!r) {
+		fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (S_ISLNK(st.st_mode) ? 0 : O_NOFOLLOW));
+		r = fd < 0 ? -errno : fd;
+	}
+	return r;
+}
+
+/* Opens DIR, made if it isn't there, for nobody else until all is in it; -1 when the error has been printed. */
 static int open_target(const struct tool *t, const char *name, bool force, bool *ret_made)
 {
-	bool made = !mkdir(name, 0777), empty = true;
+	bool made = !mkdir(name, 0700), empty = true;
 	struct place place;
 	int fd;
 	DIR *d;
@@ -261,7 +287,12 @@ static int open_target(const struct tool *t, const char *name, bool force, bool 
 			return -1;
 		}
 	}
-	fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open_directory(name);
+	if (fd == -EPERM) {
+		say_error(name, "a symbolic link of another user, who could lead the export to any place; name the directory itself");
+		return -1;
+	}
+	errno = fd < 0 ? -fd : errno;
 	d = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	if (!d) {
 		say_error(name, "%s", strerror(errno));

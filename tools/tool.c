@@ -72,19 +72,25 @@ bool tool_locate(struct tool *t, char *const *names, int count)
 			need(asprintf(&t->directory, "%s/%s", parent, slash ? slash + 1 : directory) < 0 ? NULL : t->directory);
 		free(parent);
 	}
-	free(directory);
+	t->given = directory;
 	return true;
 }
 
 bool tool_open(struct tool *t, const struct store_options *options, char *const *names, int count)
 {
+	struct store_options how = options ? *options : (struct store_options){ 0 };
+	char reason[1024] = "";
 	int r;
 
 	if (!t->directory && !tool_locate(t, names, count))
 		return false;
 	place_mounts(t->directory, settle, NULL);
-	r = store_open(t->directory, options, &t->store);
-	if (r == -ENOENT)
+	how.reason = reason;
+	how.reason_size = sizeof(reason);
+	r = store_open(t->given, &how, &t->store);
+	if (*reason)
+		say_error(t->directory, "refused: %s", reason);
+	else if (r == -ENOENT)
 		say_error(t->directory, "there is no store; `historyctl --store %s import DIR` makes one", t->directory);
 	else if (r == -EUCLEAN)
 		say_error(t->directory, "%s; name the directory that historyfs mounts, or take its latest backup", store_strerror(r));
@@ -97,6 +103,7 @@ void tool_close(struct tool *t)
 {
 	store_close(t->store);
 	free(t->directory);
+	free(t->given);
 }
 
 char *tool_path(struct tool *t, const char *name)

@@ -19,7 +19,8 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct tool {
 	const struct command *command;
 	const char *store_option;	/* --store, or NULL */
-	char *directory;		/* the store's, an absolute path once it has been found */
+	char *directory;		/* the store's, an absolute path without links once it has been found */
+	char *given;			/* the same as it was named: the store looks at whose the links in it are */
 	struct store *store;
 };
 

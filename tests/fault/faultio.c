@@ -103,7 +103,7 @@ static void remember(int fd, off_t offset, size_t size)
 
 	path_of(fd, u.path);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	in = open(link, O_RDONLY | O_CLOEXEC);
+	in = syscall(SYS_openat, AT_FDCWD, link, O_RDONLY | O_CLOEXEC);
 	if (in >= 0 && u.bytes && fstat(in, &st) == 0) {
 		ssize_t n = pread(in, u.bytes, size, offset);
 
@@ -136,7 +136,7 @@ static void lose_power(bool all)
 	/* Backwards, so that the oldest content comes last. */
 	for (size_t i = undo_count; i-- > 0;) {
 		const struct undo *u = &undos[i];
-		int fd = open(u->path, O_RDWR | O_CLOEXEC);
+		int fd = syscall(SYS_openat, AT_FDCWD, u->path, O_RDWR | O_CLOEXEC);
 		size_t from = 0;
 
 		if (fd < 0)
@@ -273,16 +273,25 @@ static int decide_sync(int fd, int number)
 	return rc;
 }
 
-static bool path_fails(const char *path, int *ret)
+/* `path` is absolute or beneath the directory `at`; it may begin with a descriptor's link, as LMDB gets it. */
+static bool path_fails(int at, const char *path, int *ret)
 {
+	char real[PATH_MAX + 128], dir[128];
 	enum fault fault;
-	char real[PATH_MAX];
+	int fd, used = 0;
 
 	if (!*armed_dir)
 		return false;
+	if (*path != '/') {
+		path_of(at, dir);
+		snprintf(real, sizeof(real), "%s/%s", dir, path);
+	} else if (sscanf(path, "/proc/self/fd/%d%n", &fd, &used) == 1 && path[used]) {
+		path_of(fd, dir);
+		snprintf(real, sizeof(real), "%s%s", dir, path + used);
+	} else {
+		snprintf(real, sizeof(real), "%s", path);
+	}
 	pthread_mutex_lock(&lock);
-	/* Only absolute paths are used by the tests. */
-	snprintf(real, sizeof(real), "%s", path);
 	fault = decide(real);
 	pthread_mutex_unlock(&lock);
 	if (fault == FAULT_TORN || fault == FAULT_AFTER)
@@ -346,35 +355,54 @@ int ftruncate(int fd, off_t size)
 	return fault == FAULT_NONE ? (int)syscall(SYS_ftruncate, fd, size) : fail(fault);
 }
 
-int link(const char *from, const char *to)
+int renameat2(int from_dir, const char *from, int dir, const char *to, unsigned flags)
 {
 	int rc;
 
-	return path_fails(to, &rc) ? rc : (int)syscall(SYS_link, from, to);
+	return path_fails(dir, to, &rc) ? rc : (int)syscall(SYS_renameat2, from_dir, from, dir, to, flags);
 }
 
-int mkdir(const char *path, mode_t mode)
+int mkdirat(int dir, const char *path, mode_t mode)
 {
 	int rc;
 
-	return path_fails(path, &rc) ? rc : (int)syscall(SYS_mkdir, path, mode);
+	return path_fails(dir, path, &rc) ? rc : (int)syscall(SYS_mkdirat, dir, path, mode);
+}
+
+static int do_open(int dir, const char *path, int flags, mode_t mode)
+{
+	int rc;
+
+	if (flags & O_DIRECT && !direct) {
+		errno = EINVAL;
+		return -1;
+	}
+	/* To look at a name is not what a disk fails in. */
+	return !(flags & O_PATH) && path_fails(dir, path, &rc) ? rc : (int)syscall(SYS_openat, dir, path, flags, mode);
 }
 
 int open(const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 	va_list args;
-	int rc;
 
 	va_start(args, flags);
 	if (flags & O_CREAT)
 		mode = va_arg(args, mode_t);
 	va_end(args);
-	if (flags & O_DIRECT && !direct) {
-		errno = EINVAL;
-		return -1;
-	}
-	return path_fails(path, &rc) ? rc : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	return do_open(AT_FDCWD, path, flags, mode);
+}
+
+int openat(int dir, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	va_start(args, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(args, mode_t);
+	va_end(args);
+	return do_open(dir, path, flags, mode);
 }
 
 /* On 64-bit Linux they are the same. */
@@ -398,4 +426,16 @@ int open64(const char *path, int flags, ...)
 		mode = va_arg(args, mode_t);
 	va_end(args);
 	return open(path, flags, mode);
+}
+
+int openat64(int dir, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	va_start(args, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(args, mode_t);
+	va_end(args);
+	return do_open(dir, path, flags, mode);
 }

@@ -181,7 +181,7 @@ static const struct {
 	{ "an empty directory", NULL, NULL, -ENOENT, 0 },
 	{ "an empty file", "data.mdb", "", -EUCLEAN, -EUCLEAN },
 	{ "some text", "data.mdb", "hello\n", -EUCLEAN, -EUCLEAN },
-	{ "something else in it", "notes.txt", "hello\n", -ENOENT, 0 },
+	{ "something else in it", "notes.txt", "hello\n", -ENOENT, -ENOTEMPTY },
 };
 
 Test(damage, what_is_no_store)

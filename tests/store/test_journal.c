@@ -592,7 +592,7 @@ static const struct {
 	int want;
 } files[] = {
 	{ "missing", -1, 0 },
-	{ "a directory", -2, -EISDIR },
+	{ "a directory", -2, -EPERM },
 	{ "empty", 0, -EUCLEAN },
 	{ "cut", 2 * JOURNAL_HALF - SECTOR, -EUCLEAN },
 	{ "one half", JOURNAL_HALF, -EUCLEAN },
