@@ -7,6 +7,8 @@
 #include "outline.h"
 #include "tree.h"
 
+enum repeat { REPEAT_NONE, REPEAT_RESET, REPEAT_AUTOSAVE, REPEAT_OLDER /* merge_older_text */ };
+
 struct apply {
 	const struct history *h;
 	struct db_txn *txn;
@@ -23,6 +25,7 @@ struct apply {
 	size_t count;
 	int chosen;
 	bool uncertain;
+	enum repeat repeat;
 };
 
 void apply_release(struct apply *a);
@@ -38,6 +41,11 @@ int apply_document(struct apply *a);
 
 /* Lines on one side, JSON on the other: the file was renamed. */
 bool apply_mixed(const struct view_frame *current, const struct view_frame *written);
+
+/* repeat.c: what a document means that is equal to its writer's last one, `c`, while others have saved. */
+int apply_repeat(struct apply *a, const struct merge_candidate *c, enum repeat *ret);
+/* Leaves a trace of a save that changed nothing, though it may have meant to: a version that tells what was kept. */
+int apply_trace(struct apply *a, const struct merge_candidate *c, struct edit *e);
 
 /* append.c: one value as a message or a line; bytes as lines; plain bytes become the first version of a document of lines. */
 int apply_append(struct apply *a);

@@ -194,7 +194,7 @@ static int frame_written(struct db_txn *txn, uint64_t ino, uint64_t version, str
 
 	if (err)
 		return err;
-	return rest.size ? frame_parse(rest, ret) : -ENOENT;
+	return rest.size && !(change.flags & STORE_LOG_KEPT) ? frame_parse(rest, ret) : -ENOENT;
 }
 
 int base_frame(struct db_txn *txn, uint64_t ino, const struct store_base *base, struct view_frame **ret)

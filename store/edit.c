@@ -459,6 +459,52 @@ static int put_head(struct writer *w, unsigned log)
 	return record_put(w->txn, &key, h, sizeof(*h));
 }
 
+/* What was kept stands in its entry: position and the version that brought it. */
+static int put_kept(struct writer *w)
+{
+	struct edit *e = w->e;
+	struct key key = key_number(e->ino, REC_CHANGE, w->version);
+	struct rec_change c = { .time = e->time, .pid = e->pid, .uid = e->uid, .flags = e->flags | STORE_LOG_KEPT };
+	struct buf value = BUF_INIT;
+	int err = buf_add(&value, &c, sizeof(c));
+
+	for (size_t i = 0; !err && i < e->edits.spared_count; i++) {
+		const struct view_item *item = view_get(e->current, e->edits.spared[i]);
+		struct rec_kept kept = { item->pos, item->born };
+
+		err = buf_add(&value, &kept, sizeof(kept));
+	}
+	if (!err)
+		err = record_put(w->txn, &key, value.data, value.size);
+	buf_release(&value);
+	return err;
+}
+
+int edit_trace(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh)
+{
+	struct writer w = { .txn = txn, .e = e, .version = e->head.version + 1, .next_pos = next_position(e), .appended_only = true };
+	int err;
+
+	frame_unref(e->frame);
+	e->frame = frame_ref(e->current->frame);
+	w.fresh = view_new(e->ino, w.version, e->frame);
+	if (!w.fresh)
+		return -ENOMEM;
+	w.fresh->store = e->current->store;
+	err = view_add_range(w.fresh, e->current, 0, e->current->count);
+	if (!err) {
+		view_finish(w.fresh);
+		err = put_kept(&w);
+	}
+	if (!err)
+		err = put_head(&w, 0);
+	if (err)
+		store_view_unref(w.fresh);
+	else
+		*ret_fresh = w.fresh;
+	return err;
+}
+
 /* When no line is left, there is none that could end in a newline. */
 static int without_lines(struct edit *e)
 {

@@ -26,6 +26,11 @@ struct edit {
 int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh, unsigned *ret_log);
 
 /*
+ * Writes a version after `e->head` that changes nothing, and tells that `e->edits.spared` was kept. Sets *ret_fresh to its index.
+ */
+int edit_trace(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh);
+
+/*
  * Appends messages to a list, an envelope or lines, without an index of it: the cost does not grow with the list. `who` tells inode, time,
  * writer and, unless it stays as it is (NULL), the frame, and its head is updated.
  */

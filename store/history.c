@@ -210,9 +210,19 @@ static bool must_save(const struct apply *a)
 	return !a->head.version || (a->head.unlinked && a->save->from_ino);
 }
 
-int apply_choose(struct apply *a)
+/* Blind: as if it had seen all there is (rule 8). */
+static int see_all(struct apply *a)
 {
 	struct store_base now = { .ino = a->target.ino, .version = a->head.version };
+	int err = add_candidate(a, &now);
+
+	if (!err && a->head.version && !a->head.unlinked && !(a->save->flags & (STORE_SAVE_APPEND | STORE_SAVE_LINES)))
+		a->save->result |= STORE_SAVED_BLIND;
+	return err;
+}
+
+int apply_choose(struct apply *a)
+{
 	struct written written = a->job->written;
 	size_t n = a->save->base_count;
 	int err = 0;
@@ -230,19 +240,13 @@ int apply_choose(struct apply *a)
 	if (err)
 		return err;
 	if (a->as_text)
-		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline };
+		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline, .there = &a->current_outline };
 	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
 	if (a->chosen == MERGE_STALE && must_save(a))
 		a->chosen = MERGE_NONE;
 	if (a->chosen >= 0)
 		a->save->base_version = a->bases[a->chosen].version;
-	if (a->chosen == MERGE_NONE) {
-		/* Blind: as if it had seen all there is (rule 8). */
-		err = add_candidate(a, &now);
-		if (!err && a->head.version && !a->head.unlinked && !(a->save->flags & (STORE_SAVE_APPEND | STORE_SAVE_LINES)))
-			a->save->result |= STORE_SAVED_BLIND;
-	}
-	return err;
+	return a->chosen == MERGE_NONE ? see_all(a) : 0;
 }
 
 /* What stands around the messages, as one JSON text with a mark where they are. */
@@ -371,6 +375,12 @@ static int replace_all(const struct written *w, const struct store_view *current
 	return 0;
 }
 
+/* Whether another candidate may as well have been the base, so that never lose wins (rule 15). */
+static bool is_guess(const struct apply *a)
+{
+	return a->chosen >= 0 && !a->as_text && (a->save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS;
+}
+
 int apply_write(struct apply *a, struct merge_candidate *c)
 {
 	struct store_save *save = a->save;
@@ -379,24 +389,30 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 		.ino = a->target.ino, .head = a->head, .current = a->current, .job = a->job, .restyle = true,
 		.time = save->flags & STORE_SAVE_KEEP ? mtime : now, .mtime = mtime, .pid = save->pid, .uid = save->writer_uid,
 	};
-	bool merged = c->view != a->current;
+	bool merged = c->view != a->current, guess = is_guess(a);
 	unsigned log = 0;
 	int err;
 
+	if (guess && merge_revive(a->candidates, a->count, (size_t)a->chosen, a->current))
+		a->uncertain = true;
 	if (apply_mixed(a->current->frame, a->job->frame))
 		err = replace_all(&a->job->written, a->current, &e.edits);
 	else
 		err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
 	if (err)
 		return err;
-	if (a->chosen >= 0 && !a->as_text && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
-	    merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
+	if (guess && merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
 		a->uncertain = true;
 	/* Messages can stay only where the new document has a list for them. */
 	if ((save->flags & STORE_SAVE_KEEP) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
 	    !apply_mixed(a->current->frame, a->job->frame))
 		e.edits.removed_count = 0;
-	err = merge_frames(a, c, &e.edits, &e.frame);
+	if (a->repeat == REPEAT_OLDER)
+		merge_spare_all(&e.edits);
+	if (a->repeat == REPEAT_OLDER)
+		e.frame = frame_ref(a->current->frame);
+	else
+		err = merge_frames(a, c, &e.edits, &e.frame);
 	if (err)
 		goto out;
 	if (merged)
@@ -410,10 +426,17 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	if (err)
 		goto out;
 	save->previous = a->head.version;
-	save->version = e.head.version;
 	save->saved_ino = a->target.ino;
-	if (!a->job->fresh)
+	if (!a->job->fresh) {
 		save->result |= STORE_SAVED_SAME;
+		if (a->uncertain)
+			err = apply_trace(a, c, &e);
+		/* To its writer nothing has changed. */
+		save->previous = e.head.version;
+	}
+	save->version = e.head.version;
+	if (err)
+		goto out;
 	if (a->chosen >= 0 && (save->flags & STORE_SAVE_EVENTS) && merge_doubt(a->candidates, a->count, (size_t)a->chosen))
 		save->result |= STORE_SAVED_DOUBT;
 out:
@@ -425,18 +448,27 @@ out:
 int apply_document(struct apply *a)
 {
 	struct merge_candidate *c;
-	bool older;
 	int err = apply_load(a);
 
 	if (!err)
 		err = apply_choose(a);
 	if (err)
 		return err;
-	older = a->chosen >= 0 && !a->as_text && (a->save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
-		!must_save(a) && merge_older_text(a->candidates, a->count, (size_t)a->chosen);
-	if (a->chosen == MERGE_STALE || older) {
-		a->save->base = older ? a->chosen : -1;
-		a->save->result |= STORE_SAVED_SAME | (older ? STORE_SAVED_UNCERTAIN : 0);
+	c = &a->candidates[a->chosen < 0 ? a->count - 1 : (size_t)a->chosen];
+	if (a->chosen >= 0)
+		err = apply_repeat(a, c, &a->repeat);
+	if (!err && a->repeat == REPEAT_RESET) {
+		a->chosen = MERGE_NONE;
+		err = see_all(a);
+	}
+	if (err)
+		return err;
+	if (is_guess(a) && !must_save(a) && merge_older_text(a->candidates, a->count, (size_t)a->chosen))
+		a->repeat = REPEAT_OLDER;
+	a->uncertain |= a->repeat == REPEAT_AUTOSAVE || a->repeat == REPEAT_OLDER;
+	if (a->chosen == MERGE_STALE) {
+		a->save->base = -1;
+		a->save->result |= STORE_SAVED_SAME;
 		a->save->previous = a->save->version = a->head.version;
 		a->save->saved_ino = a->target.ino;
 		return 0;

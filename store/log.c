@@ -82,7 +82,7 @@ int store_log(struct store *s, uint64_t ino, int (*change)(void *arg, const stru
 
 static int is_merge(void *arg, const struct store_change *c)
 {
-	if (!(c->flags & (STORE_SAVED_MERGED | STORE_LOG_REMOVED | STORE_LOG_UNLINKED)) || (c->flags & STORE_LOG_UNDO))
+	if (!(c->flags & (STORE_SAVED_MERGED | STORE_LOG_REMOVED | STORE_LOG_UNLINKED | STORE_LOG_KEPT)) || (c->flags & STORE_LOG_UNDO))
 		return 0;
 	*(uint64_t *)arg = c->version;
 	return 1;

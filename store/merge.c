@@ -6,6 +6,8 @@
 
 #include "diff.h"
 
+#define EQUAL_BY_CHANCE 3	/* so many messages of one request may be equal to those of another; and two for each of its own */
+#define GREETING_MAX 4	/* messages that a session may begin with */
 #define MOVED_MAX 64	/* messages that are looked for at another place */
 #define MOVED (SIZE_MAX / 2 + 1)	/* flag of an index in `match` and `back`: found at another place */
 
@@ -196,28 +198,85 @@ static const struct view_item *explained(const struct merge_candidate *c, uint64
 	return i == DIFF_NONE ? NULL : view_get(c->view, c->diff.common + (i & ~MOVED));
 }
 
-/* Rule 5: the document has messages that came after `c`, and `other` explains them. */
-static bool outdated(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other)
+/* What the process wrote itself, and has not been shown since. */
+static bool is_memory(const struct merge_candidate *c)
 {
-	if (!c->diff.added)
+	return (c->base->flags & (STORE_BASE_WRITTEN | STORE_BASE_SHOWN)) == STORE_BASE_WRITTEN;
+}
+
+/* Whether the document's message i, which `c` does not hold, is one that came after `c` and that `other` explains. */
+static bool told_by(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other, uint64_t i)
+{
+	const struct view_item *item;
+
+	if (w->outline) {
+		uint64_t hash = w->outline->hashes[i];
+
+		return (hash & OUTLINE_TELLING) && other->diff.back[i] != DIFF_NONE && !outline_has(&c->outline, hash);
+	}
+	item = explained(other, i);
+	return item && !base_knows(c->base, item->born);
+}
+
+/* Whether the document, made from `other`, removes what came after `c`. */
+static bool removes_unknown(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other,
+			    const struct store_view *current)
+{
+	if (!other->removed)
 		return false;
-	for (uint64_t i = c->diff.common; i < w->count; i++) {
+	for (size_t i = 0; i < other->diff.base_rest; i++) {
 		const struct view_item *item;
 
-		if (c->diff.back[i - c->diff.common] != DIFF_NONE)
+		if (other->diff.match[i] != DIFF_NONE)
 			continue;
 		if (w->outline) {
-			uint64_t hash = w->outline->hashes[i];
+			uint64_t hash = other->outline.hashes[i];
 
-			if ((hash & OUTLINE_TELLING) && other->diff.back[i] != DIFF_NONE && !outline_has(&c->outline, hash))
+			if ((hash & OUTLINE_TELLING) && outline_has(w->there, hash) && !outline_has(&c->outline, hash))
 				return true;
 			continue;
 		}
-		item = explained(other, i);
-		if (item && !base_knows(c->base, item->born))
+		item = view_get(other->view, other->diff.common + i);
+		if (!base_knows(c->base, item->born) && is_there(current, item))
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Rule 5: the document has messages that came after `c`, and `other` explains them. An equal text is no proof of that (rule 16): two requests
+ * that begin at `c` may ask the same, or fail with the same words. It is one where `other` explains the document without the loss of what came after
+ * `c`, or where more is equal than one request says by chance, whatever it adds of its own. Where it is none it counts only when the process was shown
+ * `other`, and then nothing is removed that `c` did not know (merge_spare); its own document it may not have looked at. So it does against a base
+ * that holds nothing: a look-up says less than a read.
+ */
+enum outdated { NOT_OUTDATED, DOUBTED, OUTDATED };
+
+static enum outdated outdated(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other,
+			      const struct store_view *current, bool own_read)
+{
+	size_t equal = 0, fresh = 0;
+
+	if (!c->diff.added)
+		return NOT_OUTDATED;
+	for (uint64_t i = c->diff.common; i < w->count; i++) {
+		if (c->diff.back[i - c->diff.common] != DIFF_NONE)
+			continue;
+		if (told_by(w, c, other, i))
+			equal++;
+		else
+			fresh++;
+	}
+	if (!equal)
+		return NOT_OUTDATED;
+	if (equal >= EQUAL_BY_CHANCE + 2 * fresh || (!own_read && !removes_unknown(w, c, other, current)))
+		return OUTDATED;
+	/* Who goes on from what it wrote itself keeps one list in memory. */
+	if (is_memory(c))
+		return OUTDATED;
+	if (own_read || w->outline)
+		return NOT_OUTDATED;
+	return (other->base->flags & STORE_BASE_SHOWN) || !c->view->count ? DOUBTED : NOT_OUTDATED;
 }
 
 static bool equal(const struct merge_candidate *c)
@@ -252,20 +311,23 @@ static bool is_later(const struct merge_candidate *c)
 
 /*
  * Whether a document that the process committed after the save's handle was opened can tell of it: yes for who keeps his list in memory, whose
- * lists overlap. Of who has read for this save one message more of the same text is his own: two coroutines may say "ok".
+ * lists overlap, or has only looked the name up. Of who has read for this save a few messages more of the same text are his own: two coroutines may
+ * say "ok".
  */
 static bool tells(const struct merge_candidate *c, const struct merge_candidate *later)
 {
-	return (c->base->flags & STORE_BASE_WRITTEN) || later->diff.added || later->diff.gone || c->diff.added > 1;
+	if ((c->base->flags & STORE_BASE_WRITTEN) || c->diff.added >= EQUAL_BY_CHANCE)
+		return true;
+	return !c->view->count && (later->diff.added || later->diff.gone || c->diff.added > 1);
 }
 
 /*
- * Without an event loop a thread saves what it has read itself: a message more, or a question and its answer, are its own, though another
- * thread has said the same meanwhile. More that are in that thread's document are a list that both have in memory.
+ * Without an event loop a thread saves what it has read itself, though another thread has said the same meanwhile. Much that is in that
+ * thread's document is a list that both have in memory.
  */
-static bool own_message(const struct merge_candidate *c, const struct merge_candidate *document, bool own_thread)
+static bool own_read(const struct merge_candidate *c, const struct merge_candidate *document, bool own_thread)
 {
-	return own_thread && (c->base->flags & STORE_BASE_THREAD) && !(document->base->flags & STORE_BASE_THREAD) && c->diff.added <= 2;
+	return own_thread && (c->base->flags & STORE_BASE_THREAD) && !(document->base->flags & STORE_BASE_THREAD);
 }
 
 static bool read_last(const struct merge_candidate *list, size_t count, const struct merge_candidate *c)
@@ -277,37 +339,40 @@ static bool read_last(const struct merge_candidate *list, size_t count, const st
 	return (c->base->flags & STORE_BASE_THREAD) != 0;
 }
 
-/* `later` asks of the documents that were committed after the save's handle was opened. */
-static bool usable(const struct merge_candidate *list, size_t count, size_t i, const struct written *w, bool own_thread, uint64_t newest,
-		   bool later)
+/* Sets `meant` and `doubted`. `later` asks of the documents that were committed after the save's handle was opened. */
+static void weigh(struct merge_candidate *list, size_t count, size_t i, const struct written *w, const struct store_view *current,
+		  bool own_thread, uint64_t newest, bool later)
 {
-	const struct merge_candidate *c = &list[i];
+	struct merge_candidate *c = &list[i];
+	enum outdated worst = NOT_OUTDATED, found;
 
+	c->meant = c->doubted = false;
 	if (is_later(c) != later)
-		return false;
+		return;
 	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
-		return false;
+		return;
 	/* But what a thread has read last it may save unchanged, though others have saved. */
 	if (!later && equal(c) && c->base->order != newest && count > 1 && !(own_thread && read_last(list, count, c)))
-		return false;
+		return;
 	for (size_t j = 0; j < count; j++) {
-		if (j == i || own_message(c, &list[j], own_thread))
+		if (j == i || (is_later(&list[j]) && !later && !tells(c, &list[j])))
 			continue;
-		if ((!is_later(&list[j]) || later || tells(c, &list[j])) && outdated(w, c, &list[j]))
-			return false;
+		found = outdated(w, c, &list[j], current, own_read(c, &list[j], own_thread));
+		worst = found > worst ? found : worst;
 	}
-	return true;
+	c->meant = worst == NOT_OUTDATED;
+	c->doubted = worst == DOUBTED;
 }
 
 /* The best of those that are usable, and the latest. */
-static int best_of(struct merge_candidate *list, size_t count, const struct written *w, bool own_thread, uint64_t newest, bool later,
-		   int *ret_latest)
+static int best_of(struct merge_candidate *list, size_t count, const struct written *w, const struct store_view *current, bool own_thread,
+		   uint64_t newest, bool later, int *ret_latest)
 {
 	int best = MERGE_NONE;
 
 	*ret_latest = MERGE_NONE;
 	for (size_t i = 0; i < count; i++) {
-		list[i].meant = usable(list, count, i, w, own_thread, newest, later);
+		weigh(list, count, i, w, current, own_thread, newest, later);
 		if (!list[i].meant)
 			continue;
 		if (best < 0 || better(&list[i], &list[best], own_thread))
@@ -384,7 +449,7 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD))
 			own_thread = true;
 	}
-	best = best_of(list, count, w, own_thread, newest, false, &latest);
+	best = best_of(list, count, w, current, own_thread, newest, false, &latest);
 	for (size_t i = 0; i < count; i++) {
 		const struct merge_candidate *b = best < 0 ? NULL : &list[best];
 
@@ -392,7 +457,7 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 			return MERGE_STALE;
 	}
 	if (best < 0)
-		best = best_of(list, count, w, own_thread, newest, true, &latest);
+		best = best_of(list, count, w, current, own_thread, newest, true, &latest);
 	if (best < 0)
 		best = least_loss(list, count, own_thread);
 	if (best >= 0 && latest >= 0 && (flags & STORE_SAVE_EVENTS) && list[latest].removed > list[best].removed) {
@@ -401,6 +466,31 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 			best = latest;
 	}
 	return best;
+}
+
+bool merge_from_memory(const struct merge_candidate *c)
+{
+	return is_memory(c) && !is_later(c);
+}
+
+bool merge_repeats(const struct written *w, const struct merge_candidate *c, const struct store_view *current)
+{
+	return c->view != current && merge_from_memory(c) && equal(c) && c->view->count == w->count;
+}
+
+bool merge_begins(const struct merge_candidate *c)
+{
+	const struct view_item *item;
+	uint64_t born = 0;
+
+	if (c->view->count > GREETING_MAX)
+		return false;
+	for (struct view_cursor at = view_at(c->view, 0); (item = view_next(&at));) {
+		if (born && item->born != born)
+			return false;
+		born = item->born;
+	}
+	return true;
 }
 
 bool merge_older_text(const struct merge_candidate *list, size_t count, size_t chosen)
@@ -439,17 +529,73 @@ bool merge_spare(const struct merge_candidate *list, size_t count, size_t chosen
 		bool known = !is_later(&list[chosen]);
 
 		for (size_t j = 0; known && j < count; j++)
-			known = j == chosen || !list[j].meant || !list[j].removed || base_knows(list[j].base, born);
+			known = j == chosen || !(list[j].doubted || (list[j].meant && list[j].removed)) || base_knows(list[j].base, born);
 		if (known)
 			e->removed[kept++] = e->removed[i];
+		else
+			e->spared[e->spared_count++] = e->removed[i];
 	}
 	e->removed_count = kept;
 	return kept < before;
 }
 
+void merge_spare_all(struct merge_edits *e)
+{
+	for (size_t i = 0; i < e->removed_count; i++)
+		e->spared[e->spared_count++] = e->removed[i];
+	e->removed_count = e->inserted_count = e->kept_count = 0;
+}
+
+/* Whether the candidate may be the base too, and has not the document's message i. */
+static bool may_lack(const struct merge_candidate *c, uint64_t i)
+{
+	if (!(c->meant || c->doubted) || is_later(c) || !(c->base->flags & STORE_BASE_SHOWN))
+		return false;
+	return i >= c->diff.common && c->diff.back[i - c->diff.common] == DIFF_NONE;
+}
+
+/* Whether the same text is there as another message: then it is said twice already. */
+static bool has_text(const struct store_view *current, uint64_t hash)
+{
+	const struct view_item *item;
+
+	for (struct view_cursor at = view_at(current, 0); (item = view_next(&at));) {
+		if (item->hash == hash)
+			return true;
+	}
+	return false;
+}
+
+bool merge_revive(struct merge_candidate *list, size_t count, size_t chosen, const struct store_view *current)
+{
+	struct merge_candidate *c = &list[chosen];
+	struct merge_diff *d = &c->diff;
+	bool any = false, fresh;
+
+	if (!is_memory(c))
+		return false;
+	for (size_t i = 0; c->view != current && i < d->written_rest; i++) {
+		size_t k = d->back[i];
+
+		if (k == DIFF_NONE || (k & MOVED) || is_there(current, view_get(c->view, d->common + k)))
+			continue;
+		fresh = false;
+		for (size_t j = 0; j < count && !fresh; j++)
+			fresh = j != chosen && may_lack(&list[j], d->common + i);
+		if (!fresh || has_text(current, view_get(c->view, d->common + k)->hash))
+			continue;
+		d->back[i] = d->match[k] = DIFF_NONE;
+		d->added++;
+		d->gone++;
+		any = true;
+	}
+	return any;
+}
+
 void merge_edits_release(struct merge_edits *e)
 {
 	free(e->removed);
+	free(e->spared);
 	free(e->inserted);
 	free(e->kept);
 	*e = (struct merge_edits){ 0 };
@@ -510,9 +656,10 @@ int merge_edits(const struct written *w, const struct store_view *base, const st
 	uint64_t before = current->count;
 
 	e.removed = malloc((d->gone + 1) * sizeof(*e.removed));
+	e.spared = malloc((d->gone + 1) * sizeof(*e.spared));
 	e.inserted = malloc((d->added + 1) * sizeof(*e.inserted));
 	e.kept = malloc((d->written_rest - d->added + 1) * sizeof(*e.kept));
-	if (!e.removed || !e.inserted || !e.kept) {
+	if (!e.removed || !e.spared || !e.inserted || !e.kept) {
 		merge_edits_release(&e);
 		return -ENOMEM;
 	}

@@ -15,6 +15,7 @@ struct written {
 	uint64_t kept, count;			/* count: of all messages */
 	const struct doc_item *items;
 	const struct outline *outline;	/* a document to be merged as text: what it holds, instead of messages; count is its count */
+	const struct outline *there;	/* with `outline`: what the newest version holds */
 };
 
 uint64_t written_hash(const struct written *w, uint64_t i);
@@ -45,6 +46,7 @@ struct merge_candidate {
 	struct outline outline;		/* of the base's text, when documents are merged as text */
 	uint64_t removed;		/* current messages that the document would remove */
 	bool meant;			/* nothing tells that it is not the base */
+	bool doubted;			/* only equal texts do */
 };
 
 /* Matches in the candidate's diff what is there but stands at another place, and sets `removed`. Not by outlines. */
@@ -68,6 +70,13 @@ int merge_choose(const struct written *w, struct merge_candidate *candidates, si
  */
 bool merge_older_text(const struct merge_candidate *candidates, size_t count, size_t chosen);
 
+/* Whether the base is what the process wrote itself, before the save's handle was opened, and was not shown since. */
+bool merge_from_memory(const struct merge_candidate *c);
+/* Rule 17: whether the document has the messages of such a base, no more and no less, while others have saved. */
+bool merge_repeats(const struct written *w, const struct merge_candidate *c, const struct store_view *current);
+/* And whether that is a reset by its messages: there are none, or they are few and came with one save. */
+bool merge_begins(const struct merge_candidate *c);
+
 /* Rule 9: what to do to `current`. */
 struct merge_insert {
 	uint64_t written;	/* index in the document; with `moved` in current */
@@ -80,6 +89,8 @@ struct merge_keep {
 struct merge_edits {
 	uint64_t *removed;	/* indexes in current, ascending */
 	size_t removed_count;
+	uint64_t *spared;	/* the same: what was to be removed, and is not (merge_spare) */
+	size_t spared_count;
 	struct merge_insert *inserted;	/* in the document's order, `before` does not descend */
 	size_t inserted_count;
 	struct merge_keep *kept;	/* beyond the common beginning */
@@ -98,6 +109,14 @@ bool merge_doubt(const struct merge_candidate *candidates, size_t count, size_t 
  */
 bool merge_spare(const struct merge_candidate *candidates, size_t count, size_t chosen, const struct store_view *current,
 		 struct merge_edits *e);
+/* Nothing is to be changed, all that was to be removed is spared. */
+void merge_spare_all(struct merge_edits *e);
+/*
+ * Before merge_edits, when the chosen base is the process's own last document, of which is not known whether it still held what others had
+ * removed by then: that is the document's new message when another candidate that may as well be the base, which the process has read, has it not.
+ * A save is never without a trace. For writers with an event loop. Whether there was any.
+ */
+bool merge_revive(struct merge_candidate *candidates, size_t count, size_t chosen, const struct store_view *current);
 void merge_edits_release(struct merge_edits *e);
 
 #endif

@@ -115,6 +115,11 @@ struct rec_change {
 	uint64_t added, removed;
 } __attribute__((packed));
 
+/* After the log entry of a version that changed nothing (STORE_LOG_KEPT): a message that it may have meant to remove. */
+struct rec_kept {
+	uint64_t pos, born;
+} __attribute__((packed));
+
 struct rec_entry {
 	uint64_t ino;
 	uint8_t kind;		/* enum store_kind when it was made; a scratch file may have become a document since */

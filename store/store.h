@@ -323,6 +323,7 @@ int store_save(struct store *s, struct store_save *save);
 #define STORE_LOG_RESTYLED 32u
 #define STORE_LOG_UNLINKED 64u
 #define STORE_LOG_UNDO 128u
+#define STORE_LOG_KEPT 256u		/* nothing was changed, though the save may have meant to remove what was kept; undo removes it */
 
 struct store_change {
 	uint64_t version;

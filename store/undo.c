@@ -75,6 +75,30 @@ static int collect_added(struct apply *a, uint64_t version, struct merge_edits *
 	return 0;
 }
 
+/* What a version that changed nothing kept, and is there still. */
+static int collect_kept(struct apply *a, uint64_t version, struct merge_edits *e)
+{
+	struct key key = key_number(a->target.ino, REC_CHANGE, version);
+	struct rec_change c;
+	struct rec_kept kept;
+	struct db_value rest;
+	int err = record_get(a->txn, &key, &c, sizeof(c), &rest);
+
+	if (err || !(c.flags & STORE_LOG_KEPT))
+		return err == -ENOENT ? 0 : err;
+	for (size_t at = 0; at + sizeof(kept) <= rest.size; at += sizeof(kept)) {
+		uint64_t i;
+		bool alive;
+
+		memcpy(&kept, (const char *)rest.data + at, sizeof(kept));
+		i = view_find(a->current, kept.pos, kept.born, &alive);
+		/* In the order of positions, which is that of indexes. */
+		if (alive && e->removed_count < a->current->count && (!e->removed_count || e->removed[e->removed_count - 1] < i))
+			e->removed[e->removed_count++] = i;
+	}
+	return 0;
+}
+
 /*
  * What is to stand around messages that come back, when that is not current's frame: an empty document has none, then it is the one they stood in.
  * Between the messages of another kind of document they can't stand.
@@ -125,6 +149,8 @@ int apply_undo(struct apply *a)
 	err = collect_removed(a, version, &e.edits);
 	if (!err)
 		err = collect_added(a, version, &e.edits);
+	if (!err)
+		err = collect_kept(a, version, &e.edits);
 	a->job->text = a->job->joined.data;
 	a->job->text_size = a->job->joined.size;
 	a->job->written = (struct written){ .count = a->job->doc.count, .items = a->job->doc.items };

@@ -391,6 +391,12 @@ static void check_change(struct verify *v, struct db_value key, struct db_value 
 	if (!key_u64(key.data, 9) || key_u64(key.data, 9) > v->at.head.version)
 		verify_tell(v, "the log tells of version %llu, the newest is %llu", (unsigned long long)key_u64(key.data, 9),
 		     (unsigned long long)v->at.head.version);
+	memcpy(&c, value.data, sizeof(c));
+	if (c.flags & STORE_LOG_KEPT) {
+		if ((value.size - sizeof(c)) % sizeof(struct rec_kept))
+			verify_tell(v, "the log entry of version %llu has a damaged list", (unsigned long long)key_u64(key.data, 9));
+		return;
+	}
 	if (value.size > sizeof(c) && frame_parse((struct db_value){ (const char *)value.data + sizeof(c), value.size - sizeof(c) }, &f))
 		verify_tell(v, "the log entry of version %llu has a damaged frame", (unsigned long long)key_u64(key.data, 9));
 	frame_unref(f);

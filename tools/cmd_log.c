@@ -21,6 +21,7 @@ static const struct {
 	{ STORE_LOG_RESTYLED, "restyled" },
 	{ STORE_LOG_UNLINKED, "removed" },
 	{ STORE_LOG_UNDO, "undo" },
+	{ STORE_LOG_KEPT, "kept" },
 };
 
 enum { FLAGS = sizeof(flags) / sizeof(*flags) };

@@ -149,7 +149,7 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 	struct store_view *current = view_of(p, NULL);
 	struct merge_edits edits;
 	size_t n = save->base_count;
-	bool uncertain, changed = false;
+	bool uncertain, guess, changed = false;
 	int chosen;
 
 	cr_assert_lt(n, BASES);
@@ -160,16 +160,24 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 		merge_removed(&w, &candidates[i], current);
 	}
 	chosen = merge_choose(&w, candidates, n, current, save->flags, &uncertain);
-	if (chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS && merge_older_text(candidates, n, (size_t)chosen)) {
+	guess = chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS;
+	if (chosen >= 0 && merge_repeats(&w, &candidates[chosen], current)) {
+		if (merge_begins(&candidates[chosen]))
+			chosen = MERGE_NONE, guess = false;
+		else
+			uncertain = true;
+	}
+	if (guess && merge_older_text(candidates, n, (size_t)chosen)) {
 		save->base = chosen;
 		save->result |= STORE_SAVED_UNCERTAIN;
 	} else if (chosen != MERGE_STALE) {
 		const struct merge_candidate *c = &candidates[chosen < 0 ? n : (size_t)chosen];
 
 		save->base = chosen < 0 ? -1 : chosen;
+		if (guess && merge_revive(candidates, n, (size_t)chosen, current))
+			uncertain = true;
 		cr_assert_eq(merge_edits(&w, c->view, &c->diff, current, &edits), 0);
-		if (chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS &&
-		    merge_spare(candidates, n, (size_t)chosen, current, &edits))
+		if (guess && merge_spare(candidates, n, (size_t)chosen, current, &edits))
 			uncertain = true;
 		save->result |= (chosen < 0 && !p->absent ? STORE_SAVED_BLIND : 0) | (uncertain ? STORE_SAVED_UNCERTAIN : 0) |
 				(chosen >= 0 && (save->flags & STORE_SAVE_EVENTS) && merge_doubt(candidates, n, (size_t)chosen) ? STORE_SAVED_DOUBT : 0) |

@@ -12,7 +12,7 @@
 
 struct step {
 	char op;		/* s save, u unlink, r undo version number `base`; 0 ends */
-	const char *base;	/* "3": versions up to 3, "1+3": and own later ones, "0": absent, NULL: none */
+	const char *base;	/* "3": versions up to 3, "1+3": and own later ones, "0": absent, NULL: none; W: its own last document */
 	const char *text;
 	const char *expected;	/* what is there afterwards; NULL: nothing */
 	unsigned flags, result;
@@ -21,6 +21,7 @@ struct step {
 
 #define MERGED STORE_SAVED_MERGED
 #define SAME STORE_SAVED_SAME
+#define UNCERTAIN STORE_SAVED_UNCERTAIN
 #define BLIND STORE_SAVED_BLIND
 #define REMOVED STORE_LOG_REMOVED
 
@@ -146,6 +147,19 @@ static const struct scenario scenarios[] = {
 		SAVE("1", "[1,2]", "[1,2]"),
 		SAVE_AS("1", "[1,3]", "[1,2,3]", 0, MERGED),
 		UNDO("0", "[1,2]") } },
+	{ "undo of an autosave that kept what others had added", {
+		SAVE("0", "[1]", "[1]"),
+		SAVE("1", "[1,2]", "[1,2]"),
+		SAVE("2", "[1,2,3,4]", "[1,2,3,4]"),
+		SAVE_AS("W2", "[1,2]", "[1,2,3,4]", 0, MERGED | SAME | UNCERTAIN),
+		SAVE("4", "[1,2,4]", "[1,2,4]"),
+		UNDO("4", "[1,2]"),
+		UNDO("6", "[1,2,4]") } },
+	{ "undo of a reset", {
+		SAVE("0", "[]", "[]"),
+		SAVE("1", "[1]", "[1]"),
+		SAVE_AS("W1", "[]", "[]", 0, BLIND),
+		UNDO("0", "[1]") } },
 	{ "undo of a change of kind", {
 		SAVE("0", "[1,2]", "[1,2]"),
 		SAVE("1", "{\"a\": 1}", "{\"a\": 1}"),
@@ -202,7 +216,10 @@ static const struct scenario scenarios[] = {
 static struct store_base parse_base(const char *s, uint64_t ino, uint64_t own[8])
 {
 	char *end;
-	struct store_base b = base_at(ino, strtoull(s, &end, 10));
+	bool written = *s == 'W';
+	struct store_base b = base_at(ino, strtoull(s + written, &end, 10));
+
+	b.flags |= written ? STORE_BASE_WRITTEN : 0;
 
 	b.own = own;
 	while (*end)

@@ -1,7 +1,7 @@
 /*
  * What a rewrite meant, on made-up histories. A message is a letter; "a1 b1-3 c2" are all the messages that a document ever had, in
  * their order: a came with version 1 and is there, b came with 1 and went with 3. Bases are written newest first: "2T 1+4,6W"
- * are version 2, shown to the saving thread, and version 1 with the process's own 4 and 6, its last Written document; L: Later.
+ * are version 2, shown to the saving thread, and version 1 with the process's own 4 and 6, its last Written document; L: Later; R: Read.
  * The rules are numbered as in the project's merge rules. SEED=n repeats a run.
  */
 #include <criterion/criterion.h>
@@ -152,6 +152,7 @@ static const struct merge_case cases[] = {
 	{ "5", "and that one more since", "a1 k2 m3", "3W 1T", "ak", 0, 1, "akmk" },
 	{ "5", "a thread's question is another's, its answer is not", "a1 k2", "2W 1T", "akb", 0, 1, "akkb" },
 	{ "5", "three messages that another thread has saved are a list in memory", "a1 b2 c2 d2", "2W 1T", "abcd", 0, 0, "abcd" },
+	{ "5", "much of it in one's own words", "a1 b2 c2 d2", "2W 1T", "abxcd", 0, 1, "abcdbxcd" },
 	{ "5", "equal to an older read is a removal", "a1 b2", "2T 1T", "a", 0, 0, "a" },
 	{ "5", "equal to the newest read changes nothing", "a1 b2", "1T", "a", 0, 0, "ab" },
 	{ "5", "equal to a thread's own read it changes nothing", "a1 b2", "2W 1T", "a", 0, 1, "ab" },
@@ -173,6 +174,17 @@ static const struct merge_case cases[] = {
 	{ "6", "an in-memory list, nobody else wrote", "a1 b2", "2W", "abc", 0, 0, "abc" },
 	{ "6", "an in-memory list, others wrote", "a1 b2 c3 d4", "1+3W", "ace", 0, 0, "abcde" },
 	{ "6", "an in-memory list removes its own", "a1 b2 c3 d4", "1+3W", "a", 0, 0, "abd" },
+
+	{ "16", "one answer of two requests is no proof", "a1 q2 k2", "2W 1R", "ark", EVENTS | UNCERTAIN, 1, "aqkrk" },
+	{ "16", "nor is one question", "a1 k2 q2", "2W 1R", "akr", EVENTS | UNCERTAIN, 1, "akqkr" },
+	{ "16", "what the process was shown since is the base, and all of it stays", "a1 q2 k2", "2RW 1R", "ark", EVENTS, 0, "ark" },
+	{ "16", "it is proof when nothing is lost", "a1 k2", "2W 1R", "akr", EVENTS, 0, "akr" },
+	{ "16", "and when three are equal and none is its own", "a1 b2 c2 d2 e2", "2W 1R", "abcd", EVENTS, 0, "abcd" },
+	{ "16", "or five beside one of its own", "a1 b2 c2 d2 e2 f2 g2", "2W 1R", "abcdefG", EVENTS, 0, "abcdefG" },
+	{ "16", "four do not", "a1 b2 c2 d2 e2 g2", "2W 1R", "abcdeG", EVENTS | UNCERTAIN, 1, "abcdegbcdeG" },
+	{ "16", "saved since the file was opened", "a1 q2 k2", "2WL 1R", "ark", EVENTS, 1, "aqkrk" },
+	{ "16", "the same with nothing of its own", "a1 q2 k2", "2WL 1R", "ak", EVENTS, 1, "aqkk" },
+	{ "16", "of who has but looked the name up", "q1 k1", "1WL 0R", "k", EVENTS, MERGE_STALE, "" },
 
 	{ "7", "an overlapping save closed late", "a1 b2 c3", "3WL 1W", "ab", EVENTS, MERGE_STALE, "" },
 	{ "7", "the same with nothing else known", "a1 b2 c3", "3WL", "abc", EVENTS, MERGE_STALE, "" },
@@ -236,7 +248,7 @@ static size_t parse_bases(const char *s, struct store_base *bases, uint64_t own[
 		while (*end == '+' || *end == ',')
 			own[n][b->own_count++] = strtoull(end + 1, &end, 10);
 		for (; *end && *end != ' '; end++)
-			b->flags |= *end == 'T' ? STORE_BASE_THREAD : *end == 'W' ? STORE_BASE_WRITTEN : STORE_BASE_WRITTEN | STORE_BASE_LATER;
+			b->flags |= *end == 'T' ? STORE_BASE_THREAD : *end == 'R' ? STORE_BASE_SHOWN : *end == 'W' ? STORE_BASE_WRITTEN : STORE_BASE_WRITTEN | STORE_BASE_LATER;
 		s = end + strspn(end, " ");
 	}
 	return n;
