@@ -261,14 +261,17 @@ static void use_up_chosen(struct seen *s, const struct ticket_set *set, struct r
 		use_up(s, record_find(s, client_find(s, &c->who), r->parent, r->name), c->first);
 }
 
-/* Rule 4: the saving thread's tickets of before the freeze have ended. What it was shown since is for its next save. */
+/*
+ * Rule 4: the saving thread's tickets of before the freeze have ended. What it was shown since is for its next save; but not that there was no such
+ * document, as `exists()` tells it between writing a temp file and renaming it: now there is its own.
+ */
 static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
 {
 	for (size_t i = 0; i < r->count; i++) {
 		struct entry *e = &r->entries[i];
-		if (e->written || e->ended || !candidate_of_thread(set, e) || e->first >= set->freeze.stamp)
+		if (e->written || e->ended || !candidate_of_thread(set, e) || (e->first >= set->freeze.stamp && e->version))
 			continue;
-		if (e->last > set->freeze.stamp) {
+		if (e->version && e->last > set->freeze.stamp) {
 			e->first = e->last;
 			e->count = 1;
 		} else {
