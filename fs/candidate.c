@@ -260,3 +260,28 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 		qsort(set->candidates, set->count, sizeof *set->candidates, newer_first);
 	return r;
 }
+
+/* What the process knows of the name itself goes before what it does elsewhere. */
+static const struct habit *habit_of(const struct ticket_set *set, const struct record *r)
+{
+	return r->manner->habit.count ? &r->manner->habit : set->client->habit;
+}
+
+void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t parent, const char *name)
+{
+	const struct record *r = record_find(s, set->client, parent, name);
+	uint64_t opened = set->freeze.stamp;
+	struct verdict v;
+
+	set->moment = reads_moment(r && r->manner ? &r->manner->reads : NULL, opened, set->who.tid);
+	if (!s->weighs || set->count < 2 || !set->moment.known || !set->client->habit ||
+	    !habit_trusts(habit_of(set, r), &r->manner->reads, &set->moment, opened, &v))
+		return;
+	for (size_t i = 0; i < set->count; i++) {
+		struct candidate *c = &set->candidates[i];
+
+		if (c->of == OF_PROCESS && !c->written && c->base.version != set->moment.newest.version &&
+		    verdict_excludes(&v, &r->manner->reads, c->base.order))
+			c->base.flags |= STORE_BASE_UNLIKELY;
+	}
+}

@@ -29,6 +29,7 @@ struct ticket_set {
 	struct candidate *candidates;
 	struct store_base *bases;
 	size_t count, capacity;
+	struct moment moment;	/* when it was frozen */
 };
 
 /*
@@ -36,6 +37,11 @@ struct ticket_set {
  * start times. The rest as for tickets_bases.
  */
 int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline);
+/*
+ * Marks those that the evidence rules out (STORE_BASE_UNLIKELY), and notes the moment that the save's file was opened at. Never all: what
+ * was read last stays.
+ */
+void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t parent, const char *name);
 void candidates_clear(struct seen *s, struct ticket_set *set);
 
 /* As tickets_reread. `r` may be NULL. */

@@ -96,6 +96,7 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(root, "unchanged", s->same);
 	add_number(root, "blind", s->blind);
 	add_number(root, "uncertain", s->uncertain);
+	add_number(root, "edits", s->edits);
 	add_number(root, "rejected", atomic_load(&m->rejected));
 	add_number(root, "reopened", s->reopened);
 	part = cJSON_AddObjectToObject(root, "group_sizes");

@@ -31,7 +31,8 @@ static const char usage_text[] =
 	"  -o cache=SIZE            memory for indexes of sessions (default 64M)\n"
 	"  -o max_document=SIZE     refuse larger documents (default 256M)\n"
 	"  -o ticket_ttl=SECONDS    how long a reader counts as the base of a save (default 3600)\n"
-	"  -o merge=edit            where an edit and a second append can't be told apart, take it as an edit\n"
+	"  -o merge=auto|keep|edit  where an edit and a second append can't be told by the calls: as the evidence says\n"
+	"                           (default); keep both always; take it as an edit always\n"
 	"  -o power=save            let CPUs sleep while requests come: saves take longer\n"
 	"  -o ro                    read-only\n"
 	"  -o allow_other           other users may enter; permissions are checked\n"
@@ -158,9 +159,10 @@ static int check_arguments(struct arguments *a)
 		return bad("durability", a->durability, "commit or delayed=MS");
 	if (delay && !parse_delay(delay, &o->delay_ms))
 		return bad("delayed", delay, "a number of milliseconds from 1 to 3600000");
-	if (a->merge && strcmp(a->merge, "edit") != 0 && strcmp(a->merge, "keep") != 0)
-		return bad("merge", a->merge, "keep or edit");
-	o->edit = a->merge && strcmp(a->merge, "edit") == 0;
+	if (a->merge && strcmp(a->merge, "auto") != 0 && strcmp(a->merge, "keep") != 0 && strcmp(a->merge, "edit") != 0)
+		return bad("merge", a->merge, "auto, keep or edit");
+	if (a->merge)
+		o->merge = *a->merge == 'k' ? MERGE_KEEP : *a->merge == 'e' ? MERGE_EDIT : MERGE_AUTO;
 	if (a->power && strcmp(a->power, "save") != 0 && strcmp(a->power, "speed") != 0)
 		return bad("power", a->power, "speed or save");
 	o->power_save = a->power && strcmp(a->power, "save") == 0;
@@ -292,6 +294,8 @@ static int mount_prepare(struct mount *m)
 		err = processes_new(0, &m->processes);
 	if (!err)
 		err = tickets_new(m->processes, m->options.ticket_ttl, 0, &m->tickets);
+	if (!err && m->options.merge == MERGE_AUTO)
+		tickets_weigh(m->tickets);
 	if (!err)
 		err = temps_new(&m->temps);
 	if (!err)

@@ -21,7 +21,8 @@
 
 struct options {
 	char *store, *mountpoint;
-	int foreground, import, read_only, allow_other, edit, power_save;
+	int foreground, import, read_only, allow_other, power_save;
+	enum { MERGE_AUTO, MERGE_KEEP, MERGE_EDIT } merge;
 	unsigned delay_ms, ticket_ttl;
 	uint64_t cache, max_document;
 };

@@ -172,7 +172,7 @@ void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const st
 		note_copy(m, set, parent, name);
 	if (set && ticket_set_events(set))
 		save->flags |= STORE_SAVE_EVENTS;
-	if (m->options.edit)
+	if (m->options.merge == MERGE_EDIT)
 		save->flags |= STORE_SAVE_EDIT;
 }
 

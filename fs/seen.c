@@ -142,6 +142,7 @@ static void record_free(struct seen *s, struct record *r)
 		record_remove(s, r, r->count - 1u);
 	if (r->entries)
 		give(s, r->entries, r->capacity * sizeof *r->entries);
+	give(s, r->manner, sizeof *r->manner);
 	table_remove(&s->records, &r->by_name);
 	list_remove(&r->of_client);
 	list_remove(&r->used);
@@ -157,6 +158,7 @@ static void client_free(struct seen *s, struct client *c)
 	list_remove(&c->check);
 	if (c->parent)
 		c->parent->refs--;
+	give(s, c->habit, sizeof *c->habit);
 	give(s, c, sizeof *c);
 }
 
@@ -225,9 +227,18 @@ static void expire(struct seen *s)
 	}
 }
 
+static uint64_t since_boot(void *arg)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
 void seen_init(struct seen *s, struct processes *processes, uint64_t ttl, uint64_t exited_ttl, size_t max_bytes)
 {
-	*s = (struct seen){ .processes = processes, .ttl = ttl, .exited_ttl = exited_ttl, .max_bytes = max_bytes };
+	*s = (struct seen){ .processes = processes, .ttl = ttl, .exited_ttl = exited_ttl, .max_bytes = max_bytes,
+			    .clock = since_boot };
 	pthread_mutex_init(&s->lock, NULL);
 	list_init(&s->check);
 	list_init(&s->used[0]);
@@ -248,11 +259,8 @@ void seen_release(struct seen *s)
 
 void seen_lock(struct seen *s)
 {
-	struct timespec ts;
-
 	pthread_mutex_lock(&s->lock);
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	uint64_t now = (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+	uint64_t now = s->clock(s->clock_arg);
 	s->now = now > s->now ? now : s->now + 1;
 }
 
@@ -409,6 +417,20 @@ struct record *seen_get(struct seen *s, struct client *c, uint64_t parent, const
 	r->touched = s->now;
 	list_append(&s->used[r->absent], &r->used);
 	return r;
+}
+
+struct manner *record_manner(struct seen *s, struct record *r)
+{
+	if (!r->manner)
+		r->manner = take(s, sizeof *r->manner);
+	return r->manner;
+}
+
+struct habit *client_habit(struct seen *s, struct client *c)
+{
+	if (!c->habit)
+		c->habit = take(s, sizeof *c->habit);
+	return c->habit;
 }
 
 struct entry *entry_find(struct record *r, uint64_t first)

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "belief/evidence.h"
 #include "process.h"
 
 #define SEEN_WRITING 4		/* files of a process that are remembered as opened for writing */
@@ -76,6 +77,13 @@ struct client {
 	struct list records;
 	struct list frozen;	/* struct freeze of its open sets, the oldest first */
 	struct list check;
+	struct habit *habit;	/* of names that it has saved a few times only; NULL: it has saved none */
+};
+
+/* How a process reads and saves one name. */
+struct manner {
+	struct reads reads;
+	struct habit habit;
 };
 
 struct record {
@@ -86,6 +94,7 @@ struct record {
 	uint64_t parent, touched;
 	uint64_t alone;		/* since when the tickets of the process's parents are used up; 0: they are not */
 	struct entry *entries;
+	struct manner *manner;	/* NULL: it has not saved it */
 	uint16_t count, capacity;
 	bool absent;		/* only ever seen absent */
 	char name[];
@@ -95,6 +104,9 @@ struct seen {
 	struct processes *processes;
 	uint64_t ttl, exited_ttl;
 	size_t max_bytes;
+	bool weighs;		/* evidence decides; set before it is used, as the next two */
+	uint64_t (*clock)(void *arg);	/* nanoseconds since boot */
+	void *clock_arg;
 	pthread_mutex_t lock;	/* guards what follows */
 	uint64_t now;		/* the stamp of what is being done */
 	size_t bytes;
@@ -120,6 +132,9 @@ void seen_unlock(struct seen *s);
 struct client *client_find(const struct seen *s, const struct process *who);
 /* Made if need be; NULL when out of memory. Gives up the lock between: nothing found before may be used after. */
 struct client *client_get(struct seen *s, const struct process *who);
+/* Made if need be; NULL when out of memory: then nothing is learnt. */
+struct manner *record_manner(struct seen *s, struct record *r);
+struct habit *client_habit(struct seen *s, struct client *c);
 /* The next client of a process group, from the first on (`after` NULL). */
 struct client *client_of_group(const struct seen *s, pid_t group, const struct client *after);
 

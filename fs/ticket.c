@@ -34,6 +34,17 @@ int tickets_new(struct processes *processes, unsigned ttl, size_t max_bytes, str
 	return 0;
 }
 
+void tickets_weigh(struct tickets *t)
+{
+	t->seen.weighs = true;
+}
+
+void tickets_clock(struct tickets *t, uint64_t (*clock)(void *arg), void *arg)
+{
+	t->seen.clock = clock;
+	t->seen.clock_arg = arg;
+}
+
 void tickets_free(struct tickets *t)
 {
 	if (!t)
@@ -63,6 +74,8 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 	if (!r)
 		return -ENOMEM;
 	struct entry *e = newest_of_thread(r, who);
+	if (r->manner && version)
+		reads_note(&r->manner->reads, s->now, who->tid, ino, version);
 	/* Away by another name it may come back; the store finds out whether what is saved goes on from it. */
 	if (e && ino && !version && e->ino == ino && e->version && !processes_events(s->processes, who))
 		return 0;
@@ -201,6 +214,8 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 {
 	seen_lock(&t->seen);
 	int r = candidates_find(&t->seen, t->tick, set, parent, name, pipeline);
+	if (r == 0)
+		candidates_weigh(&t->seen, set, parent, name);
 	seen_unlock(&t->seen);
 	if (r < 0)
 		return r;
@@ -341,6 +356,26 @@ static void set_written(struct seen *s, const struct ticket_set *set, struct rec
 	own_unref(s, e.own);
 }
 
+/* What the save teaches of how its process saves. */
+static void learn(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen, const struct store_save *save)
+{
+	const struct moment *m = &set->moment;
+	bool newest = chosen && m->known && chosen->base.ino == m->newest.ino && chosen->base.version == m->newest.version &&
+		      !chosen->base.own_count;
+
+	/* From its first save on: whoever only reads is nothing to learn from. */
+	if (!record_manner(s, r) || !client_habit(s, set->client))
+		return;
+	if (save->certain && newest) {
+		habit_confirm(&r->manner->habit, m);
+		habit_confirm(set->client->habit, m);
+	} else if ((save->certain && m->known) || (save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_EDIT)) == STORE_SAVED_UNCERTAIN) {
+		habit_doubt(&r->manner->habit);
+		habit_doubt(set->client->habit);
+	}
+	reads_saved(&r->manner->reads, s->now);
+}
+
 void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
 	struct seen *s = &t->seen;
@@ -350,7 +385,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 	struct record *r = seen_get(s, set->client, parent, name);
 	if (r) {
 		/* When it may have been another it is still to come, and must not remove what it had not seen. */
-		if (chosen && !(save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_DOUBT)))
+		if (chosen && (save->result & STORE_SAVED_EDIT || !(save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_DOUBT))))
 			use_up_chosen(s, set, r, chosen);
 		if (!set->events) {
 			end_thread(s, set, r);
@@ -359,6 +394,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 		}
 		if (save->version)
 			set_written(s, set, r, chosen, save);
+		learn(s, set, r, chosen, save);
 	}
 	candidates_clear(s, set);
 	set->looked = set->copied_ino = 0;

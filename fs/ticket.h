@@ -22,6 +22,10 @@ struct ticket_set;
  * names seen absent, then what was not touched for longest. `processes` must outlive the tickets. 0 or -ENOMEM.
  */
 int tickets_new(struct processes *processes, unsigned ttl, size_t max_bytes, struct tickets **ret);
+/* Evidence is to decide what the calls leave open (rule 15). Before the first use. */
+void tickets_weigh(struct tickets *t);
+/* Another clock than the system's, in nanoseconds, for tests. It may repeat itself, but not go back. Before the first use. */
+void tickets_clock(struct tickets *t, uint64_t (*clock)(void *arg), void *arg);
 /* No sets may be left. NULL is fine. */
 void tickets_free(struct tickets *t);
 

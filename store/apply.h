@@ -24,7 +24,7 @@ struct apply {
 	struct outline written_outline, current_outline;
 	size_t count;
 	int chosen;
-	bool uncertain;
+	unsigned result;		/* of the choice: STORE_SAVED_UNCERTAIN, _EDIT */
 	enum repeat repeat;
 };
 

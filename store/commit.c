@@ -45,6 +45,7 @@ static void finish(struct commit *c, struct job *job, int err)
 		s->same += (save->result & STORE_SAVED_SAME) != 0;
 		s->blind += (save->result & STORE_SAVED_BLIND) != 0;
 		s->uncertain += (save->result & STORE_SAVED_UNCERTAIN) != 0;
+		s->edits += (save->result & STORE_SAVED_EDIT) != 0;
 	}
 	pthread_mutex_unlock(&c->lock);
 	job_free(job);

@@ -23,7 +23,7 @@ struct store_save;
 struct commit;
 
 struct commit_stats {
-	uint64_t commits, saves, merged, same, blind, uncertain, refused;
+	uint64_t commits, saves, merged, same, blind, uncertain, edits, refused;
 	uint64_t groups[8];
 };
 

@@ -241,7 +241,7 @@ int apply_choose(struct apply *a)
 		return err;
 	if (a->as_text)
 		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline, .there = &a->current_outline };
-	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->uncertain);
+	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->result, &a->save->certain);
 	if (a->chosen == MERGE_STALE && must_save(a))
 		a->chosen = MERGE_NONE;
 	if (a->chosen >= 0)
@@ -394,7 +394,7 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	int err;
 
 	if (guess && merge_revive(a->candidates, a->count, (size_t)a->chosen, a->current))
-		a->uncertain = true;
+		a->result |= STORE_SAVED_UNCERTAIN;
 	if (apply_mixed(a->current->frame, a->job->frame))
 		err = replace_all(&a->job->written, a->current, &e.edits);
 	else
@@ -402,7 +402,7 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	if (err)
 		return err;
 	if (guess && merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
-		a->uncertain = true;
+		a->result |= STORE_SAVED_UNCERTAIN;
 	/* Messages can stay only where the new document has a list for them. */
 	if ((save->flags & STORE_SAVE_KEEP) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
 	    !apply_mixed(a->current->frame, a->job->frame))
@@ -417,9 +417,8 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 		goto out;
 	if (merged)
 		save->result |= STORE_SAVED_MERGED;
-	if (a->uncertain)
-		save->result |= STORE_SAVED_UNCERTAIN;
-	e.flags = save->result;
+	save->result |= a->result;
+	e.flags = save->result & STORE_SAVED_LOGGED;
 	e.base = merged ? c->base : NULL;
 	e.as_written = a->as_written ? a->as_written : a->job->frame;
 	err = edit_apply(a->txn, &e, &a->job->fresh, &log);
@@ -429,7 +428,7 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	save->saved_ino = a->target.ino;
 	if (!a->job->fresh) {
 		save->result |= STORE_SAVED_SAME;
-		if (a->uncertain)
+		if (a->result & STORE_SAVED_UNCERTAIN)
 			err = apply_trace(a, c, &e);
 		/* To its writer nothing has changed. */
 		save->previous = e.head.version;
@@ -465,7 +464,8 @@ int apply_document(struct apply *a)
 		return err;
 	if (is_guess(a) && !must_save(a) && merge_older_text(a->candidates, a->count, (size_t)a->chosen))
 		a->repeat = REPEAT_OLDER;
-	a->uncertain |= a->repeat == REPEAT_AUTOSAVE || a->repeat == REPEAT_OLDER;
+	if (a->repeat == REPEAT_AUTOSAVE || a->repeat == REPEAT_OLDER)
+		a->result |= STORE_SAVED_UNCERTAIN;
 	if (a->chosen == MERGE_STALE) {
 		a->save->base = -1;
 		a->save->result |= STORE_SAVED_SAME;

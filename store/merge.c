@@ -339,15 +339,19 @@ static bool read_last(const struct merge_candidate *list, size_t count, const st
 	return (c->base->flags & STORE_BASE_THREAD) != 0;
 }
 
-/* Sets `meant` and `doubted`. `later` asks of the documents that were committed after the save's handle was opened. */
+/* Which candidates: those of before the save's handle was opened, all or but for what the evidence rules out; or the documents committed after. */
+enum asked { POSSIBLE, LIKELY, LATER };
+
+/* Sets `meant` and `doubted`. */
 static void weigh(struct merge_candidate *list, size_t count, size_t i, const struct written *w, const struct store_view *current,
-		  bool own_thread, uint64_t newest, bool later)
+		  bool own_thread, uint64_t newest, enum asked asked)
 {
 	struct merge_candidate *c = &list[i];
 	enum outdated worst = NOT_OUTDATED, found;
+	bool later = asked == LATER;
 
 	c->meant = c->doubted = false;
-	if (is_later(c) != later)
+	if (is_later(c) != later || (asked == LIKELY && c->base->flags & STORE_BASE_UNLIKELY))
 		return;
 	if (own_thread && !(c->base->flags & (STORE_BASE_THREAD | STORE_BASE_WRITTEN)))
 		return;
@@ -366,13 +370,13 @@ static void weigh(struct merge_candidate *list, size_t count, size_t i, const st
 
 /* The best of those that are usable, and the latest. */
 static int best_of(struct merge_candidate *list, size_t count, const struct written *w, const struct store_view *current, bool own_thread,
-		   uint64_t newest, bool later, int *ret_latest)
+		   uint64_t newest, enum asked asked, int *ret_latest)
 {
 	int best = MERGE_NONE;
 
 	*ret_latest = MERGE_NONE;
 	for (size_t i = 0; i < count; i++) {
-		weigh(list, count, i, w, current, own_thread, newest, later);
+		weigh(list, count, i, w, current, own_thread, newest, asked);
 		if (!list[i].meant)
 			continue;
 		if (best < 0 || better(&list[i], &list[best], own_thread))
@@ -381,6 +385,15 @@ static int best_of(struct merge_candidate *list, size_t count, const struct writ
 			*ret_latest = i;
 	}
 	return best;
+}
+
+static size_t count_meant(const struct merge_candidate *list, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		n += list[i].meant || list[i].doubted;
+	return n;
 }
 
 /* How many of the document's, or of the base's, messages from the first unmatched on up to `end` have this text and are unmatched. */
@@ -430,14 +443,33 @@ static int least_loss(const struct merge_candidate *list, size_t count, bool own
 	return best;
 }
 
+/* Rule 15: the best of those that the evidence leaves; `best` is that of all. Whether it removes what another might have spared. */
+static int likely_of(struct merge_candidate *list, size_t count, const struct written *w, const struct store_view *current, bool own_thread,
+		     uint64_t newest, int best, int *ret_latest, unsigned *ret_result)
+{
+	uint64_t least = list[best].removed;
+	int likely;
+
+	for (size_t i = 0; i < count; i++) {
+		if (list[i].doubted && list[i].base->flags & STORE_BASE_UNLIKELY)
+			least = 0;
+	}
+	likely = best_of(list, count, w, current, own_thread, newest, LIKELY, ret_latest);
+	if (likely < 0)
+		return best_of(list, count, w, current, own_thread, newest, POSSIBLE, ret_latest);
+	if (list[likely].removed > least)
+		*ret_result |= STORE_SAVED_UNCERTAIN | STORE_SAVED_EDIT;
+	return likely;
+}
+
 int merge_choose(const struct written *w, struct merge_candidate *list, size_t count, const struct store_view *current,
-		 unsigned flags, bool *ret_uncertain)
+		 unsigned flags, unsigned *ret_result, bool *ret_certain)
 {
 	bool own_thread = false;
 	uint64_t newest = 0;
 	int best, latest;
 
-	*ret_uncertain = false;
+	*ret_result = 0;
 	for (size_t i = 0; i < count; i++) {
 		const struct store_base *b = list[i].base;
 
@@ -449,7 +481,10 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 		if (!(flags & STORE_SAVE_EVENTS) && (b->flags & STORE_BASE_THREAD))
 			own_thread = true;
 	}
-	best = best_of(list, count, w, current, own_thread, newest, false, &latest);
+	best = best_of(list, count, w, current, own_thread, newest, POSSIBLE, &latest);
+	*ret_certain = best >= 0 && count_meant(list, count) == 1;
+	if (best >= 0 && !*ret_certain)
+		best = likely_of(list, count, w, current, own_thread, newest, best, &latest, ret_result);
 	for (size_t i = 0; i < count; i++) {
 		const struct merge_candidate *b = best < 0 ? NULL : &list[best];
 
@@ -457,11 +492,11 @@ int merge_choose(const struct written *w, struct merge_candidate *list, size_t c
 			return MERGE_STALE;
 	}
 	if (best < 0)
-		best = best_of(list, count, w, current, own_thread, newest, true, &latest);
+		best = best_of(list, count, w, current, own_thread, newest, LATER, &latest);
 	if (best < 0)
 		best = least_loss(list, count, own_thread);
 	if (best >= 0 && latest >= 0 && (flags & STORE_SAVE_EVENTS) && list[latest].removed > list[best].removed) {
-		*ret_uncertain = true;
+		*ret_result |= STORE_SAVED_UNCERTAIN;
 		if (flags & STORE_SAVE_EDIT)
 			best = latest;
 	}

@@ -58,10 +58,10 @@ void merge_removed(const struct written *w, struct merge_candidate *c, const str
 /*
  * Rules 5 to 7: the index of the base the document is taken to have had; MERGE_NONE when there is no candidate; MERGE_STALE when it is
  * older than, and contained in, what its process has saved since, and changes nothing. `removed` of each candidate must be set; sets
- * `meant`, and *ret_uncertain as rule 15 tells. `flags`: STORE_SAVE_*.
+ * `meant`, and *ret_result as rules 15 tells: STORE_SAVED_UNCERTAIN, _EDIT; *ret_certain: no other may be meant. `flags`: STORE_SAVE_*.
  */
 int merge_choose(const struct written *w, struct merge_candidate *candidates, size_t count, const struct store_view *current,
-		 unsigned flags, bool *ret_uncertain);
+		 unsigned flags, unsigned *ret_result, bool *ret_certain);
 
 /*
  * Whether the process, which has read nothing since, wrote the beginning of what it wrote last, cut between messages that were saved

@@ -417,6 +417,7 @@ int store_stats(struct store *s, bool count, struct store_stats *ret)
 	st.same = c.same;
 	st.blind = c.blind;
 	st.uncertain = c.uncertain;
+	st.edits = c.edits;
 	st.refused = c.refused;
 	st.reopened = d.reopened;
 	memcpy(st.groups, c.groups, sizeof(st.groups));

@@ -215,6 +215,7 @@ int store_view_origin(struct store_view *v, uint64_t i, struct store_origin *ret
 #define STORE_BASE_WRITTEN 2u	/* the process's own last document, as it wrote it */
 #define STORE_BASE_LATER 4u	/* own document, but committed after this save's handle was opened (merge-rules 7) */
 #define STORE_BASE_SHOWN 8u	/* shown to the process, or its parent */
+#define STORE_BASE_UNLIKELY 16u	/* the evidence rules it out, unless no other explains the document (merge-rules 15) */
 
 /* What a writer had seen: the versions up to `version`, and of the later ones those that it committed itself. */
 struct store_base {
@@ -245,6 +246,8 @@ struct store_base {
 #define STORE_SAVED_SAME 2u	/* nothing changed, nothing was committed */
 #define STORE_SAVED_UNCERTAIN 4u	/* merge-rules 15: kept both */
 #define STORE_SAVED_BLIND 8u	/* no base was known */
+#define STORE_SAVED_EDIT (1u << 17)	/* with STORE_SAVED_UNCERTAIN: it was taken for an edit on the evidence; not logged by itself */
+#define STORE_SAVED_LOGGED 0xffffu	/* those that the log keeps */
 #define STORE_SAVED_DOUBT (1u << 16)	/* another base would have done the same: not logged, but neither is used up */
 
 /*
@@ -299,6 +302,7 @@ struct store_save {
 	const char *reason;		/* with -EINVAL: why; static */
 	unsigned result;		/* STORE_SAVED_* */
 	int base;			/* index of the base that was chosen, or -1 */
+	bool certain;			/* no other may be meant */
 	uint64_t base_version;		/* of a base with `oldest`: the version that it was taken for */
 	uint64_t saved_ino, version;	/* the document, and the version it has now */
 	uint64_t previous;		/* the version it had before */
@@ -361,7 +365,7 @@ int store_import_tree(struct store *s, int dirfd, uint64_t into, const struct st
 
 struct store_stats {
 	uint64_t files, documents, messages;		/* linked now */
-	uint64_t commits, saves, merged, same, blind, uncertain, refused, reopened;	/* since open */
+	uint64_t commits, saves, merged, same, blind, uncertain, edits, refused, reopened;	/* since open */
 	uint64_t groups[8];				/* transactions that carried 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more saves */
 	uint64_t cache_bytes, cache_limit, cache_views, cache_hits, cache_misses;
 	uint64_t pending_bytes;				/* that other processes don't see yet */

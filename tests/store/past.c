@@ -149,7 +149,8 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 	struct store_view *current = view_of(p, NULL);
 	struct merge_edits edits;
 	size_t n = save->base_count;
-	bool uncertain, guess, changed = false;
+	unsigned result;
+	bool guess, changed = false;
 	int chosen;
 
 	cr_assert_lt(n, BASES);
@@ -159,13 +160,13 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 		cr_assert_eq(merge_diff(&w, candidates[i].view, &candidates[i].diff), 0);
 		merge_removed(&w, &candidates[i], current);
 	}
-	chosen = merge_choose(&w, candidates, n, current, save->flags, &uncertain);
+	chosen = merge_choose(&w, candidates, n, current, save->flags, &result, &save->certain);
 	guess = chosen >= 0 && (save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) == STORE_SAVE_EVENTS;
 	if (chosen >= 0 && merge_repeats(&w, &candidates[chosen], current)) {
 		if (merge_begins(&candidates[chosen]))
 			chosen = MERGE_NONE, guess = false;
 		else
-			uncertain = true;
+			result |= STORE_SAVED_UNCERTAIN;
 	}
 	if (guess && merge_older_text(candidates, n, (size_t)chosen)) {
 		save->base = chosen;
@@ -175,11 +176,11 @@ static bool save_list(struct past *p, struct store_save *save, const struct doc 
 
 		save->base = chosen < 0 ? -1 : chosen;
 		if (guess && merge_revive(candidates, n, (size_t)chosen, current))
-			uncertain = true;
+			result |= STORE_SAVED_UNCERTAIN;
 		cr_assert_eq(merge_edits(&w, c->view, &c->diff, current, &edits), 0);
 		if (guess && merge_spare(candidates, n, (size_t)chosen, current, &edits))
-			uncertain = true;
-		save->result |= (chosen < 0 && !p->absent ? STORE_SAVED_BLIND : 0) | (uncertain ? STORE_SAVED_UNCERTAIN : 0) |
+			result |= STORE_SAVED_UNCERTAIN;
+		save->result |= (chosen < 0 && !p->absent ? STORE_SAVED_BLIND : 0) | result |
 				(chosen >= 0 && (save->flags & STORE_SAVE_EVENTS) && merge_doubt(candidates, n, (size_t)chosen) ? STORE_SAVED_DOUBT : 0) |
 				(knows_all(p, c->base) ? 0 : STORE_SAVED_MERGED);
 		changed = apply(p, current, &edits, d, save->tail);

@@ -67,7 +67,8 @@ static struct store_view *view_of(const struct past *p, const struct store_base 
 
 struct outcome {
 	int chosen;
-	bool uncertain;
+	unsigned result;
+	bool certain;
 	uint64_t texts[ITEMS];
 	bool fresh[ITEMS];		/* the document's own, else one of the past */
 	size_t place[ITEMS];		/* index in the past */
@@ -115,7 +116,7 @@ static void merge(const struct past *p, const struct store_base *bases, size_t b
 		cr_assert_eq(merge_diff(w, candidates[i].view, &candidates[i].diff), 0);
 		merge_removed(w, &candidates[i], current);
 	}
-	out->chosen = merge_choose(w, candidates, base_count, current, flags, &out->uncertain);
+	out->chosen = merge_choose(w, candidates, base_count, current, flags, &out->result, &out->certain);
 	out->count = 0;
 	if (out->chosen >= 0) {
 		const struct merge_candidate *c = &candidates[out->chosen];
@@ -277,8 +278,8 @@ Test(merge, rules)
 		result[out.count] = 0;
 		cr_expect_eq(out.chosen, c->chosen, "rule %s, %s: base %d is chosen, not %d", c->rule, c->name, out.chosen, c->chosen);
 		cr_expect_str_eq(result, c->result, "rule %s, %s: %s, not %s", c->rule, c->name, result, c->result);
-		cr_expect_eq(out.uncertain, (c->flags & UNCERTAIN) != 0, "rule %s, %s: %s", c->rule, c->name,
-			     out.uncertain ? "uncertain" : "certain");
+		cr_expect_eq((out.result & STORE_SAVED_UNCERTAIN) != 0, (c->flags & UNCERTAIN) != 0, "rule %s, %s: %s", c->rule, c->name,
+			     out.result & STORE_SAVED_UNCERTAIN ? "uncertain" : "certain");
 	}
 }
 
@@ -582,14 +583,15 @@ Test(merge, append_to_a_long_list)
 		for (int i = 0; i < 50; i++) {
 			struct merge_candidate c = { .base = &base };
 			struct merge_edits e;
-			bool uncertain;
+			unsigned result;
+	bool certain;
 			uint64_t began = cpu_ns();
 
 			/* As base_view: all blocks but the last are shared. */
 			c.view = merged ? extend(current, LONG, 0, 0) : store_view_ref(current);
 			cr_assert_eq(merge_diff(&w, c.view, &c.diff), 0);
 			merge_removed(&w, &c, current);
-			cr_assert_eq(merge_choose(&w, &c, 1, current, 0, &uncertain), 0);
+			cr_assert_eq(merge_choose(&w, &c, 1, current, 0, &result, &certain), 0);
 			cr_assert_eq(merge_edits(&w, c.view, &c.diff, current, &e), 0);
 			began = cpu_ns() - began;
 			least = began < least ? began : least;

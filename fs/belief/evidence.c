@@ -1,0 +1,166 @@
+/*
+ * A sequential test. Each certain save that read within `gap` before it opened its file is weighed against the chance that some
+ * other read fell into that time; when the product of these chances is small enough, the process is one that reads right before it
+ * saves. Then an older read counts no more for a save if it is older by far than the process was ever seen to wait, and if there
+ * was no crowd of reads in that time.
+ */
+#include "evidence.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Each constant with its reason; the measured effects are those of tests/belief. */
+#define SAVES_MIN 3u		/* two may be alike by chance */
+#define ODDS 11.5		/* natural logarithm of 100,000: so rarely may chance alone look like that */
+#define SAVE_MAX 5.0		/* what a single save can say: clocks and schedulers have moods */
+#define CHANCE_MAX 0.15		/* above it a read before the save says nothing */
+#define STRAYS_MIN 0.5		/* reads for other purposes that are assumed though none was seen */
+#define SLACK 3			/* the save at hand may have waited so much longer than those before */
+#define FAR 40			/* one task's gap among others that keep the machine busy may be so much longer */
+#define FAR_MIN UINT64_C(6000000)	/* a scheduler's turn is 3 to 5 ms */
+#define FAR_MAX UINT64_C(50000000)	/* no turn is so long */
+#define REGULAR_MIN 6u		/* saves with the same number of reads, for that number to be known */
+
+void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint64_t version)
+{
+	r->last[r->next++ % READS_KEPT] = (struct glimpse){ .at = now, .ino = ino, .version = version, .thread = thread };
+	r->since++;
+}
+
+void reads_saved(struct reads *r, uint64_t now)
+{
+	r->turns[r->next_turn++ % TURNS_KEPT] = (struct turn){ .saved = now, .reads = r->since };
+	r->since = 0;
+}
+
+/* How many of those that are kept came after `from` and, `to` not 0, before `to`. */
+static uint32_t count_between(const struct reads *r, uint64_t from, uint64_t to)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < READS_KEPT && i < r->next; i++)
+		n += r->last[i].at > from && (!to || r->last[i].at < to);
+	return n;
+}
+
+static uint32_t saves_since(const struct reads *r, uint64_t from)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < TURNS_KEPT && i < r->next_turn; i++)
+		n += r->turns[i].saved > from;
+	return n;
+}
+
+struct moment reads_moment(const struct reads *r, uint64_t opened, pid_t thread)
+{
+	struct moment m = { 0 };
+
+	for (uint32_t i = 0; r && i < READS_KEPT && i < r->next; i++) {
+		const struct glimpse *g = &r->last[i];
+
+		if (g->at < opened && g->at > m.newest.at)
+			m.newest = *g;
+	}
+	if (!m.newest.at)
+		return m;
+	uint32_t later = count_between(r, opened, 0);
+	uint64_t saved = r->next_turn ? r->turns[(r->next_turn - 1) % TURNS_KEPT].saved : 0;
+	m.known = true;
+	m.gap = opened - m.newest.at;
+	m.span = saved && saved < opened ? opened - saved : 0;
+	m.reads = r->since > later ? r->since - later : 0;
+	m.own_thread = m.newest.thread == thread;
+	return m;
+}
+
+void habit_confirm(struct habit *h, const struct moment *m)
+{
+	/* Of the first save it is not known how many reads were made for it. */
+	if (!m->span)
+		return;
+	h->saves[h->count % SAVES_KEPT] = (struct habit_save){ m->gap, m->span, m->reads, m->own_thread };
+	/* Full it stays full. */
+	h->count = h->count + 1 < 2 * SAVES_KEPT ? h->count + 1 : SAVES_KEPT;
+}
+
+void habit_doubt(struct habit *h)
+{
+	h->count = 0;
+}
+
+/* What the saves of a habit have in common. */
+struct summary {
+	uint32_t count, fewest, same, exact;
+	uint64_t gap;
+	double strays, span;
+};
+
+static struct summary summarize(const struct habit *h)
+{
+	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT, .fewest = UINT32_MAX, .strays = STRAYS_MIN };
+
+	for (uint32_t i = 0; i < s.count; i++) {
+		const struct habit_save *x = &h->saves[i];
+
+		s.fewest = x->reads < s.fewest ? x->reads : s.fewest;
+		s.gap = x->gap > s.gap ? x->gap : s.gap;
+		s.same += x->own_thread;
+		s.span += x->span;
+	}
+	for (uint32_t i = 0; i < s.count; i++) {
+		s.strays += h->saves[i].reads - s.fewest;
+		s.exact += h->saves[i].reads == s.fewest;
+	}
+	return s;
+}
+
+/* How old another read must be. The longest of n waits is exceeded x times over by (n + 1)^-x of them, if they are as they come. */
+static uint64_t far_from(const struct summary *s, double chance)
+{
+	double times = (log(chance) + ODDS) / log(s->count + 1.0);
+	uint64_t busy = FAR * s->gap < FAR_MAX ? FAR * s->gap : FAR_MAX;
+	uint64_t waits = FAR_MIN + (uint64_t)(fmax(times, 1.5) * s->gap);
+
+	return busy > waits ? busy : waits;
+}
+
+bool habit_trusts(const struct habit *h, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret)
+{
+	struct summary s = summarize(h);
+	struct verdict v = { 0 };
+	double chance;
+	uint64_t far;
+
+	/* Who saves without a read before has its list elsewhere. */
+	if (s.count < SAVES_MIN || !m->known || !s.fewest || m->reads < s.fewest || m->gap > SLACK * s.gap || s.span <= 0 ||
+	    (s.same == s.count && !m->own_thread))
+		return false;
+	chance = -expm1(-s.strays / s.span * s.gap);
+	far = far_from(&s, chance);
+	/* Where more read just now, what was seen in quieter times says little. */
+	if (chance <= CHANCE_MAX && s.count * fmin(SAVE_MAX, -log(chance)) >= ODDS &&
+	    count_between(r, opened - far, opened) <= s.fewest * (1 + saves_since(r, opened - far)) + 1)
+		v.before = opened - far;
+	if (s.exact >= REGULAR_MIN && 4 * s.exact >= 3 * s.count)
+		v.reads = s.fewest;
+	*ret = v;
+	return v.before || v.reads;
+}
+
+bool verdict_excludes(const struct verdict *v, const struct reads *r, uint64_t at)
+{
+	const struct turn *of = NULL;
+
+	if (at < v->before)
+		return true;
+	for (uint32_t i = 0; i < TURNS_KEPT && i < r->next_turn; i++) {
+		const struct turn *t = &r->turns[i];
+
+		if (t->saved > at && (!of || t->saved < of->saved))
+			of = t;
+	}
+	/* The oldest turn that is kept began at a time that is not known. */
+	return of && of->reads <= v->reads && (r->next_turn <= TURNS_KEPT || of != &r->turns[r->next_turn % TURNS_KEPT]);
+}
