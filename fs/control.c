@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "draft.h"
+#include "reject.h"
+
 static void fill(struct mount *m, uint64_t ino, const char *name, struct store_attr *ret)
 {
 	bool directory = ino == CONTROL_DIRECTORY;
@@ -77,6 +80,7 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	static const char *const sizes[] = { "1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65+" };
 	cJSON *root = cJSON_CreateObject(), *part;
 	uint64_t tickets, processes, bytes;
+	struct draft_counts drafts;
 	struct timespec now;
 
 	if (!root)
@@ -98,6 +102,7 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(root, "uncertain", s->uncertain);
 	add_number(root, "edits", s->edits);
 	add_number(root, "rejected", atomic_load(&m->rejected));
+	add_number(root, "rejected_gone", rejects_gone(m->rejects));
 	add_number(root, "reopened", s->reopened);
 	part = cJSON_AddObjectToObject(root, "group_sizes");
 	for (int i = 0; i < 8; i++)
@@ -108,6 +113,13 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(part, "sessions", s->cache_views);
 	add_number(part, "hits", s->cache_hits);
 	add_number(part, "misses", s->cache_misses);
+	drafts_count(&drafts);
+	part = cJSON_AddObjectToObject(root, "drafts");
+	add_number(part, "memory", drafts.memory);
+	add_number(part, "limit", drafts.limit);
+	add_number(part, "files", drafts.files);
+	add_number(part, "file_bytes", drafts.file_bytes);
+	add_number(part, "moved", drafts.moved);
 	part = cJSON_AddObjectToObject(root, "tickets");
 	add_number(part, "count", tickets);
 	add_number(part, "processes", processes);

@@ -4,6 +4,11 @@
  *
  *	document = the first `keep` bytes of `base` + `tail`
  *
+ *	in memory --larger than a quarter of the limit, or the limit of all is reached--> in a file --empty, or little is left--> in memory
+ *
+ * A tail in a file has the whole document (`keep` is 0): the file is in the store's directory and has no name, `tail` is where
+ * it is mapped. Its pages go to the disk when memory is short. What can't be written there is an error of that write.
+ *
  * No lock inside: the handle's guards it.
  */
 #ifndef FS_DRAFT_H
@@ -18,9 +23,23 @@
 struct draft {
 	struct store_view *base;	/* owned; may be NULL */
 	uint64_t keep;
-	char *tail;
-	size_t tail_size, tail_room;
+	char *tail;			/* of a tail in a file: only to be read */
+	size_t tail_size;
+	size_t tail_room;		/* in memory */
+	size_t mapped;			/* of the file, from its beginning on; 0: it is in memory */
+	size_t skip;			/* in a file: where the tail begins there */
+	int fd;				/* in a file */
 };
+
+/* What all drafts of this process hold. */
+struct draft_counts {
+	uint64_t limit, memory, files, file_bytes;
+	uint64_t moved;			/* to files, since the start */
+};
+
+/* Once, before the first draft: memory for the tails of all, in bytes, and where the others go. */
+void drafts_begin(struct store *s, uint64_t limit);
+void drafts_count(struct draft_counts *ret);
 
 /* An empty document that is expected to repeat `base` (may be NULL; a reference is taken). */
 void draft_begin(struct draft *d, struct store_view *base);
@@ -30,7 +49,10 @@ void draft_release(struct draft *d);
 
 uint64_t draft_size(const struct draft *d);
 
-/* Bytes between the end and `offset` become zero. -EFBIG above `max` bytes, -ENOMEM, or an error of the store: then nothing changed. */
+/*
+ * Bytes between the end and `offset` become zero. -EFBIG above `max` bytes, -ENOMEM, -ENOSPC and the like from a file, or an error of the
+ * store: then nothing changed.
+ */
 int draft_write(struct draft *d, uint64_t offset, const void *bytes, size_t size, uint64_t max);
 int draft_truncate(struct draft *d, uint64_t size, uint64_t max);
 /* The first bytes of a draft without a base are done with. */

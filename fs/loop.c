@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "handle.h"
+#include "log.h"
 
 #define THREADS 16	/* each keeps a buffer of a megabyte */
 #define TICK_MS 5	/* how often who watches looks: a handler that has it wait takes long */
@@ -242,9 +243,13 @@ static void pause_ms(struct loop *l, int ms, const sigset_t *signals)
 {
 	struct pollfd p = { .fd = l->wake_fd, .events = POLLIN };
 	eventfd_t n;
+	int wait;
 
 	pthread_mutex_unlock(&l->lock);
-	ppoll(&p, 1, ms < 0 ? NULL : &(struct timespec){ .tv_nsec = ms * 1000000l }, signals);
+	wait = log_rest(false);
+	if (ms < 0)
+		ms = wait;
+	ppoll(&p, 1, ms < 0 ? NULL : &(struct timespec){ ms / 1000, ms % 1000 * 1000000l }, signals);
 	eventfd_read(l->wake_fd, &n);
 	pthread_mutex_lock(&l->lock);
 }

@@ -9,14 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "draft.h"
 #include "import.h"
 #include "log.h"
 #include "mountpoint.h"
 #include "ops.h"
+#include "reject.h"
 
 static const char usage_text[] =
 	"usage: historyfs [options] STORE MOUNTPOINT\n"
@@ -29,6 +32,8 @@ static const char usage_text[] =
 	"  -o durability=commit     a save is on disk when close() returns (default)\n"
 	"  -o durability=delayed=MS visible at once, on disk within MS milliseconds\n"
 	"  -o cache=SIZE            memory for indexes of sessions (default 64M)\n"
+	"  -o memory=SIZE           memory for documents that are being written; more lies in the store's directory (default 256M)\n"
+	"  -o rejected=SIZE         keep refused documents up to this size in all, and 1000 of them (default 256M)\n"
 	"  -o max_document=SIZE     refuse larger documents (default 256M)\n"
 	"  -o ticket_ttl=SECONDS    how long a reader counts as the base of a save (default 3600)\n"
 	"  -o merge=auto|keep|edit  where an edit and a second append can't be told by the calls: as the evidence says\n"
@@ -43,7 +48,7 @@ static const char usage_text[] =
 
 struct arguments {
 	struct options options;
-	char *durability, *delayed, *merge, *power, *cache, *max_document, *fsname;
+	char *durability, *delayed, *merge, *power, *cache, *max_document, *memory, *rejected, *fsname;
 	int help, version, debug;
 };
 
@@ -63,6 +68,8 @@ static const struct fuse_opt option_table[] = {
 	OPTION("power=%s", power),
 	OPTION("cache=%s", cache),
 	OPTION("max_document=%s", max_document),
+	OPTION("memory=%s", memory),
+	OPTION("rejected=%s", rejected),
 	OPTION("ticket_ttl=%u", options.ticket_ttl),
 	OPTION("fsname=%s", fsname),
 	OPTION("-h", help),
@@ -168,6 +175,11 @@ static int check_arguments(struct arguments *a)
 	o->power_save = a->power && strcmp(a->power, "save") == 0;
 	if (a->cache && !parse_size(a->cache, &o->cache))
 		return bad("cache", a->cache, "a size such as 64M");
+	o->memory = o->rejected = 256 << 20;
+	if (a->memory && (!parse_size(a->memory, &o->memory) || o->memory < 64 << 10))
+		return bad("memory", a->memory, "a size from 64K up, such as 256M");
+	if (a->rejected && !parse_size(a->rejected, &o->rejected))
+		return bad("rejected", a->rejected, "a size such as 256M");
 	o->max_document = 256 << 20;
 	if (a->max_document && (!parse_size(a->max_document, &o->max_document) || o->max_document > 1ull << 30))
 		return bad("max_document", a->max_document, "a size up to 1G, such as 256M");
@@ -276,6 +288,7 @@ static void mount_release(struct mount *m)
 	renamed_free(m->renamed);
 	looked_free(m->looked);
 	epoch_free(m->epoch);
+	rejects_free(m->rejects);
 	loop_free(m->loop);
 	store_close(m->store);
 }
@@ -286,6 +299,7 @@ static int mount_prepare(struct mount *m)
 
 	if (err)
 		return err;
+	drafts_begin(m->store, m->options.memory);
 	clock_gettime(CLOCK_REALTIME, &m->started);
 	m->owner = getuid();
 	m->owner_group = getgid();
@@ -308,6 +322,8 @@ static int mount_prepare(struct mount *m)
 		err = looked_new(&m->looked);
 	if (!err)
 		err = epoch_new(&m->epoch);
+	if (!err)
+		err = rejects_new(&m->rejects);
 	if (!err)
 		err = loop_new(!m->options.power_save, &m->loop);
 	if (!err)
@@ -354,6 +370,7 @@ static int serve(struct mount *m, struct fuse_args *args)
 		log_line(LOG_ERR, "not everything could be taken to disk");
 		err = 1;
 	}
+	log_rest(true);
 	fuse_session_unmount(session);
 handlers:
 	fuse_remove_signal_handlers(session);
@@ -376,6 +393,17 @@ static int add_option(struct fuse_args *args, const char *name, const char *valu
 	}
 	text[used] = 0;
 	return fuse_opt_add_arg(args, text);
+}
+
+/* Each document that is too large for memory while it is written needs a descriptor. */
+static void allow_files(void)
+{
+	struct rlimit r;
+
+	if (!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
 }
 
 /* The path from the root on, links in it unresolved. */
@@ -428,6 +456,7 @@ static int run(struct arguments *a, struct fuse_args *args)
 		m.ready_fd = ready_pipe[1];
 	}
 	umask(0);
+	allow_files();
 	/* A heap for each of many threads would keep what each once needed; these few keep some room, so as not to ask for it at each save. */
 	mallopt(M_ARENA_MAX, 4);
 	mallopt(M_TRIM_THRESHOLD, 2 << 20);
@@ -462,6 +491,8 @@ int main(int argc, char **argv)
 	free(a.power);
 	free(a.cache);
 	free(a.max_document);
+	free(a.memory);
+	free(a.rejected);
 	free(a.fsname);
 	fuse_opt_free_args(&args);
 	return status;

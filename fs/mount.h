@@ -24,8 +24,10 @@ struct options {
 	int foreground, import, read_only, allow_other, power_save;
 	enum { MERGE_AUTO, MERGE_KEEP, MERGE_EDIT } merge;
 	unsigned delay_ms, ticket_ttl;
-	uint64_t cache, max_document;
+	uint64_t cache, max_document, memory, rejected;
 };
+
+struct rejects;
 
 struct mount {
 	struct options options;
@@ -40,6 +42,7 @@ struct mount {
 	struct looked *looked;
 	struct epoch *epoch;
 	struct loop *loop;
+	struct rejects *rejects;
 	struct process self;
 	struct timespec started;
 	uid_t owner;

@@ -6,6 +6,7 @@
 
 #include "follow.h"
 #include "log.h"
+#include "reject.h"
 #include "save.h"
 
 /* What is renamed: a file, as `temp` says that it was written (may be NULL). */
@@ -108,7 +109,7 @@ static int take_set(struct mount *m, const struct process *who, struct source *f
 
 static void refused(const struct process *who, const struct source *from, const char *name, const struct store_save *save, int err)
 {
-	log_line(LOG_WARNING, "refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays",
+	log_often("refused %s as %s, renamed by pid %d: %s at byte %llu; the last good version stands, the file stays",
 		 from->attr.name, name, (int)who->tgid, save->reason ? save->reason : store_strerror(err),
 		 (unsigned long long)save->error_offset);
 }

@@ -5,6 +5,7 @@
 
 #include "handle.h"
 #include "log.h"
+#include "reject.h"
 #include "save.h"
 
 #define NS 1000000000
@@ -27,29 +28,6 @@ static void name_process(pid_t pid, char name[32])
 	fclose(f);
 }
 
-static int keep_bytes(struct mount *m, struct handle *h, const char *name, char kept[STORE_NAME_MAX + 1])
-{
-	uint64_t size = draft_size(&h->draft);
-	size_t room = size < 1 << 20 ? size : 1 << 20, got;
-	struct store_attr a;
-	struct timespec now;
-	char *buf = malloc(room);
-	int err;
-
-	if (!buf)
-		return -ENOMEM;
-	clock_gettime(CLOCK_REALTIME, &now);
-	snprintf(kept, STORE_NAME_MAX + 1, "%.200s-%lld%09ld", name, (long long)now.tv_sec, now.tv_nsec);
-	err = store_create(m->store, STORE_REJECTED, kept, 0, S_IFREG | 0600, m->owner, m->owner_group, NULL, &a);
-	for (uint64_t at = 0; !err && at < size; at += got) {
-		err = draft_read(&h->draft, at, buf, room, &got);
-		if (!err)
-			err = store_write(m->store, a.ino, at, buf, got);
-	}
-	free(buf);
-	return err;
-}
-
 /* Needs the handle's lock. */
 static void reject(struct mount *m, struct handle *h, const struct place *place, int error, uint64_t offset, const char *reason)
 {
@@ -64,14 +42,14 @@ static void reject(struct mount *m, struct handle *h, const struct place *place,
 	if (error == -ENOSPC || error == -EDQUOT)
 		err = error;
 	else if (draft_size(&h->draft))
-		err = keep_bytes(m, h, place->name, kept);
+		err = rejects_keep(m, &h->draft, place->name, kept);
 	else
 		strcpy(kept, "");
-	log_line(LOG_WARNING, "refused %s, written by pid %d (%s): %s at byte %llu of %llu; the last good version stands; %s%s", path,
+	log_often("refused %s, written by pid %d (%s): %s at byte %llu of %llu; the last good version stands; %s%s", path,
 		 (int)h->writer.tgid, comm, reason ? reason : store_strerror(error), (unsigned long long)offset,
 		 (unsigned long long)draft_size(&h->draft),
 		 err ? "its bytes could not be kept: " : *kept ? "its bytes are kept as .historyfs/rejected/" : "it was empty",
-		 err ? store_strerror(err) : kept);
+		 err == -EFBIG ? "they are more than -o rejected=SIZE keeps" : err ? store_strerror(err) : kept);
 	h->dirty = false;
 }
 

@@ -1,6 +1,7 @@
 #include "commit.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,14 @@
 #include "db_file.h"
 #include "history.h"
 #include "inside.h"
+#include "room.h"
 #include "tree.h"
 
 #define PENDING_MS 50	/* what is not a save may stay in memory this long */
 #define DRAIN_MS 1000	/* and what is in the journal may stay out of the tree this long */
+#define GROUP_BYTES (16u << 20)	/* of documents in one transaction; a larger one is alone in it */
+#define NEEDS 3	/* times its bytes: what a commit takes of memory. Measured: 2.3 */
+#define LARGE (4u << 20)	/* after documents of so many bytes memory is given back to the system */
 #define RETRY_MS 1000	/* after the disk refused it */
 
 struct commit {
@@ -149,6 +154,7 @@ static int run_together(struct commit *c, struct job **jobs)
 			job->next = refused;
 			refused = job;
 		} else {
+			job_applied(job);
 			at = &job->next;
 			applied++;
 		}
@@ -187,12 +193,18 @@ static bool make_room(struct store *s)
 	return !err;
 }
 
+/* Whether memory is there for a commit of so many bytes; one that is not very large is not asked for. */
+static bool fits(size_t bytes)
+{
+	return bytes <= GROUP_BYTES || room_available() / NEEDS > bytes;
+}
+
 /* One that fails must not fail its neighbours (P1): after a failed group each is tried alone. */
-static void run_group(struct commit *c, struct job *jobs)
+static void run_group(struct commit *c, struct job *jobs, size_t bytes)
 {
 	bool alone = !jobs->next;
 	struct job *next;
-	int err = run_together(c, &jobs);
+	int err = fits(bytes) ? run_together(c, &jobs) : -ENOMEM;
 
 	if ((err == -ENOSPC && make_room(c->store)) || (err && !alone && err != -EIO)) {
 		for (; jobs; jobs = next) {
@@ -221,21 +233,28 @@ static bool has_writer(const struct job *jobs, uint64_t writer)
 	return false;
 }
 
-static struct job *take_group(struct commit *c)
+static struct job *take_group(struct commit *c, size_t *ret_bytes)
 {
 	struct job *group = NULL, **last = &group, **at = &c->first, *job;
+	size_t bytes = 0;
 
 	while ((job = *at)) {
+		/* Those that come after it wait, too: none is overtaken for ever. */
+		if (group && bytes + job->text_size > GROUP_BYTES)
+			break;
 		if (has_writer(group, job->save->writer)) {
 			at = &job->next;
 			continue;
 		}
+		bytes += job->text_size;
 		*at = job->next;
 		job->next = NULL;
 		*last = job;
 		last = &job->next;
 	}
-	c->last = at;
+	if (!*at)
+		c->last = at;
+	*ret_bytes = bytes;
 	return group;
 }
 
@@ -256,11 +275,14 @@ static void lead(struct commit *c, const struct job *own)
 
 	c->led = true;
 	while (c->first && !answered) {
-		struct job *jobs = take_group(c);
+		size_t bytes;
+		struct job *jobs = take_group(c, &bytes);
 
 		answered = own && has_job(jobs, own);
 		pthread_mutex_unlock(&c->lock);
-		run_group(c, jobs);
+		run_group(c, jobs, bytes);
+		if (bytes > LARGE)
+			malloc_trim(LARGE / 4);
 		pthread_mutex_lock(&c->lock);
 	}
 	c->led = false;
@@ -465,14 +487,18 @@ void commit_submit(struct commit *c, struct store_save *save)
 		return;
 	}
 	if ((c->store->delay_ms && !(save->flags & STORE_SAVE_DURABLE)) || (save->flags & STORE_SAVE_SOON)) {
+		size_t bytes = job->text_size;
+
 		pthread_mutex_lock(&c->in_memory);
-		err = prepare(save);
+		err = fits(bytes) ? prepare(save) : -ENOMEM;
 		if (!err)
 			err = db_update(c->store->db, apply_update, &(struct update){ c, &job });
 		if (!err)
 			touch_directories(c->store, job);
 		finish(c, job, err);
 		pthread_mutex_unlock(&c->in_memory);
+		if (bytes > LARGE)
+			malloc_trim(LARGE / 4);
 		return;
 	}
 	pthread_mutex_lock(&c->lock);

@@ -10,6 +10,7 @@
 
 #define PENDING_LIMIT (64u << 20)	/* bytes in memory after which updates wait for the disk */
 #define SMALL_CHANGE 2048
+#define LARGE (32u << 20)	/* bytes in a commit after which memory is given back */
 #define JOURNAL_ENTRY (JOURNAL_HALF / 4)	/* larger ones are no faster there than on the disk */
 
 static void tell(struct db *db, bool now)
@@ -172,15 +173,15 @@ static void thaw(struct db *db)
 	pthread_mutex_lock(&db->update);
 }
 
-/* What is frozen and what the transaction has written, in one commit, with the disk's new place. */
-static int commit_to_disk(struct db *db, struct disk_txn *txn, const struct mem *local, const struct journal_place *to)
+/* What is frozen and what the transaction has written, in one commit, with the disk's new place. Of the latter only the keys are left. */
+static int commit_to_disk(struct db *db, struct disk_txn *txn, struct mem *local, const struct journal_place *to)
 {
 	struct journal_place place = { htole64(to->taken), htole64(to->mark) };
 	struct mem note = { 0 };
 	int err = disk_write(db->disk, txn, &db->frozen);
 
 	if (!err && local)
-		err = disk_write(db->disk, txn, local);
+		err = disk_write_away(db->disk, txn, local);
 	/* Also when there is no journal: what a forced drain frees can only be used when something has been committed. */
 	if (!err && to->mark)
 		err = mem_put(&note, db->journal_key, db->journal_key_size, &place, sizeof(place));
@@ -213,10 +214,11 @@ static struct journal_place next_place(const struct db *db, const struct mem *lo
  * Takes all that is in memory to disk, and with it what a transaction has written, if there is one: then it is in flight until it is there.
  * Without one, journal and updates go on meanwhile. Needs `update`.
  */
-static int write_disk(struct db *db, const struct mem *local)
+static int write_disk(struct db *db, struct mem *local)
 {
 	struct journal_place to;
 	struct disk_txn *txn;
+	bool large;
 	int err;
 
 	while (db->draining)
@@ -235,6 +237,7 @@ static int write_disk(struct db *db, const struct mem *local)
 	if (err)
 		return err;
 	freeze(db);
+	large = db->frozen.bytes + (local ? local->bytes : 0) > LARGE;
 	db->draining = true;
 	to = next_place(db, local);
 	if (db->journal && db->half_free) {
@@ -259,6 +262,9 @@ static int write_disk(struct db *db, const struct mem *local)
 		if (db->journal_broken && journal_last(db->journal) == to.taken)
 			db_restart_journal(db, to.taken);
 		thaw(db);
+		/* LMDB keeps the pages that it has written for the next time: as many as this had. On failure who comes next tries again. */
+		if (large && !db_reopen(db))
+			db->reopened--;
 	}
 	db->last_error = db_is_pending(db) ? err : 0;
 	db->draining = false;

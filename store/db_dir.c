@@ -17,7 +17,7 @@
 
 #define LINKS_MAX 40
 
-/* All that a store has in its directory, and new-XXXXXX/. */
+/* All that a store has in its directory, besides new-XXXXXX/ and draft-N-N. */
 static const char *const files[] = { "data.mdb", "lock.mdb", "journal", "journal.new", "spare", "pending.lock" };
 #define FILES (sizeof(files) / sizeof(*files))
 
@@ -200,7 +200,8 @@ static bool is_ours(const char *name)
 		if (strcmp(name, files[i]) == 0)
 			return true;
 	}
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, "new-", 4) == 0 || strcmp(name, "lost+found") == 0;
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, "new-", 4) == 0 || strncmp(name, "draft-", 6) == 0 ||
+	        strcmp(name, "lost+found") == 0;
 }
 
 /* A directory in which something else lies is hardly meant: arguments in the wrong order, say. */

@@ -95,6 +95,24 @@ int db_file_install(int dir, char *name, int fresh, int err)
 	return err ? err : db_file_sync(dir);
 }
 
+int db_file_temp(int dir, int *ret_fd)
+{
+	char name[32];
+	int fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	/* Not every filesystem can. */
+	for (unsigned i = 0; fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT || errno == EEXIST) && i < 100; i++) {
+		snprintf(name, sizeof(name), "draft-%d-%u", (int)gettid(), i);
+		fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			unlinkat(dir, name, 0);
+	}
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 int db_file_sync(int dir)
 {
 	return sync_in(dir, ".");

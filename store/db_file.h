@@ -25,6 +25,9 @@ int db_file_prepare(int dir, char **ret_name, int *ret);
  */
 int db_file_install(int dir, char *name, int fresh, int err);
 
+/* An empty file without a name in the directory, for reading and writing. -ENOSPC, -EMFILE, and as open(2). */
+int db_file_temp(int dir, int *ret_fd);
+
 /* Makes the names in the directory durable. */
 int db_file_sync(int dir);
 

@@ -356,7 +356,7 @@ static int last_key(struct disk *d, struct disk_txn *txn, char key[KEY_BYTES], s
 	return translate(rc == MDB_NOTFOUND ? 0 : rc);
 }
 
-int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
+static int write_nodes(struct disk *d, struct disk_txn *txn, const struct mem *m, bool away)
 {
 	char key[KEY_BYTES];
 	MDB_val last = { 0, key };
@@ -365,7 +365,7 @@ int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
 
 	if (err)
 		return err;
-	for (const struct mem_node *n = m->first[0]; n; n = n->next[0]) {
+	for (struct mem_node *n = m->first[0]; n; n = n->next[0]) {
 		MDB_val k = { n->key_size, n->key }, v = { n->value_size, n->value };
 		int rc;
 
@@ -377,8 +377,22 @@ int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
 			rc = mdb_put(mdb(txn), d->dbi, &k, &v, beyond ? MDB_APPEND : 0);
 		if (rc && rc != MDB_NOTFOUND)
 			return translate(rc);
+		if (away) {
+			free(n->value);
+			n->value = NULL;
+		}
 	}
 	return 0;
+}
+
+int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
+{
+	return write_nodes(d, txn, m, false);
+}
+
+int disk_write_away(struct disk *d, struct disk_txn *txn, struct mem *m)
+{
+	return write_nodes(d, txn, m, true);
 }
 
 int disk_write_commit(struct disk *d, struct disk_txn *txn)

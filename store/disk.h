@@ -43,6 +43,8 @@ void disk_read_end(struct disk *d, struct disk_txn *txn);
 int disk_write_begin(struct disk *d, struct disk_txn **ret);
 /* All nodes of `m`, removals too. */
 int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m);
+/* The same; frees the values meanwhile, so that they are not in memory twice. The keys stay. */
+int disk_write_away(struct disk *d, struct disk_txn *txn, struct mem *m);
 /* Frees the transaction in any case. -ENOSPC, -EIO: nothing of it is on disk. */
 int disk_write_commit(struct disk *d, struct disk_txn *txn);
 void disk_write_abort(struct disk_txn *txn);

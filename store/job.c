@@ -16,6 +16,15 @@ void job_free(struct job *job)
 	free(job);
 }
 
+void job_applied(struct job *job)
+{
+	doc_release(&job->doc);
+	buf_release(&job->joined);
+	job->text = NULL;
+	job->text_size = 0;
+	job->written = (struct written){ 0 };
+}
+
 static int add_piece(void *arg, const void *bytes, size_t size)
 {
 	return buf_add(arg, bytes, size);

@@ -34,6 +34,9 @@ struct job {
 int job_new(struct store_save *save, uint64_t max_document, struct job **ret);
 void job_free(struct job *job);
 
+/* Its text is not needed any more: it has been applied. */
+void job_applied(struct job *job);
+
 /* The document's one value, without space around it. Borrowed from the job. */
 size_t job_value(const struct job *job, const char **ret);
 

@@ -216,6 +216,11 @@ int store_drain(struct store *s)
 	return s->read_only ? 0 : commit_drain(s->commit);
 }
 
+int store_temp(struct store *s, int *ret_fd)
+{
+	return s->read_only ? -EROFS : db_file_temp(db_directory(s->db), ret_fd);
+}
+
 const char *store_directory(const struct store *s)
 {
 	return s->directory;

@@ -56,6 +56,12 @@ int store_sync(struct store *s);
 /* Returns when other processes that have the store open see everything done so far by this one. */
 int store_drain(struct store *s);
 
+/*
+ * An empty file without a name in the store's directory, for reading and writing, which goes when it is closed: for bytes that wait and
+ * have no room in memory. As open(2).
+ */
+int store_temp(struct store *s, int *ret_fd);
+
 /* A sentence for an errno (positive or negative) as this library means it. Static. */
 const char *store_strerror(int err);
 

@@ -11,7 +11,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
-from harness import CONTROL, HISTORYCTL, Skip, case, cases, command, equal, read, require, write
+from harness import CONTROL, HISTORYCTL, QUICK, Skip, case, cases, command, equal, read, require, write
 
 OTHER = 54321
 SECRET = b'[{"role": "user", "content": "nobody may read this"}]'
@@ -120,7 +120,7 @@ def import_swapped(t, what, directory):
 		os.symlink(f"{outside}/secret.json", f"{place}/e")
 
 	def take():
-		for i in range(40):
+		for i in range(8 if QUICK else 40):
 			store = f"{t.place('stores')}/store"
 			command(HISTORYCTL, "--store", store, "import", place, status=None)
 			for found, _, names in os.walk(exported(t, store)):
@@ -140,7 +140,7 @@ def import_other_directory(t):
 		os.chmod(f"{place}/{name}", mode)
 
 	def take():
-		for i in range(60):
+		for i in range(10 if QUICK else 60):
 			store = f"{t.place('stores')}/store"
 			command(HISTORYCTL, "--store", store, "import", place, status=None)
 			out = exported(t, store)
