@@ -47,6 +47,9 @@ int apply_repeat(struct apply *a, const struct merge_candidate *c, enum repeat *
 /* Leaves a trace of a save that changed nothing, though it may have meant to: a version that tells what was kept. */
 int apply_trace(struct apply *a, const struct merge_candidate *c, struct edit *e);
 
+/* things.c: whether the document may change things in a list that others have changed too; then they are merged as text. */
+int apply_things(struct apply *a, const struct merge_candidate *c, bool *ret);
+
 /* append.c: one value as a message or a line; bytes as lines; plain bytes become the first version of a document of lines. */
 int apply_append(struct apply *a);
 int apply_lines(struct apply *a);

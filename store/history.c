@@ -447,6 +447,7 @@ out:
 int apply_document(struct apply *a)
 {
 	struct merge_candidate *c;
+	bool things = false;
 	int err = apply_load(a);
 
 	if (!err)
@@ -479,7 +480,10 @@ int apply_document(struct apply *a)
 		a->save->reason = "others have saved it meanwhile, when its name was another";
 		return -EINVAL;
 	}
-	if (c->view != a->current && !lists_alike(a->current->frame, a->job->frame)) {
+	err = apply_things(a, c, &things);
+	if (err)
+		return err;
+	if (things || (c->view != a->current && !lists_alike(a->current->frame, a->job->frame))) {
 		a->save->result |= STORE_SAVED_MERGED;
 		err = merge_as_text(a, c);
 		if (err)

@@ -38,6 +38,16 @@ static int add(struct outline *o, uint64_t hash)
 	return 0;
 }
 
+/* Whether a member goes by a number that counts, quotes included: what stands there is an element like that of an array. */
+static bool is_number(const char *name, size_t size)
+{
+	for (size_t i = 1; i + 1 < size; i++) {
+		if (name[i] < '0' || name[i] > '9')
+			return false;
+	}
+	return size > 2;
+}
+
 /* `path` tells where in the document the container stands, by names. */
 static int walk(struct outline *o, const char *text, size_t size, size_t at, uint64_t path, int depth)
 {
@@ -49,9 +59,10 @@ static int walk(struct outline *o, const char *text, size_t size, size_t at, uin
 		return 0;
 	w = json_walk_begin(text, size, at);
 	while (!err && json_walk_next(&w)) {
-		uint64_t inner = object ? mix(path, json_hash(text + w.key, w.key_end - w.key)) : mix(path, '[');
+		bool named = object && !is_number(text + w.key, w.key_end - w.key);
+		uint64_t inner = named ? mix(path, json_hash(text + w.key, w.key_end - w.key)) : mix(path, '[');
 
-		if (object)
+		if (named)
 			err = add(o, inner & ~OUTLINE_TELLING);
 		else if (w.end - w.start < TELLING_SIZE)
 			err = add(o, mix(inner, json_hash(text + w.start, w.end - w.start)) & ~OUTLINE_TELLING);

@@ -1,6 +1,6 @@
 /*
  * What a JSON document that is no list of messages holds, as a sequence of hashes: of each element of its arrays, and of the names of
- * its members. Enough to tell which of several versions a rewrite was made from. Pure.
+ * its members; members that go by numbers count as elements. Enough to tell which of several versions a rewrite was made from. Pure.
  */
 #ifndef STORE_OUTLINE_H
 #define STORE_OUTLINE_H

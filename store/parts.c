@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "diff.h"
+#include "identity.h"
 #include "json.h"
 
 int parts_read(struct value_text container, struct parts *ret)
@@ -245,6 +246,71 @@ static void relate_names(const struct names names[3], struct parts_relation *r)
 	names_match(&names[1], &names[2], r->current_written, r->written_current);
 }
 
+/* A name that is a number without leading zeros; UINT64_MAX: it is none. */
+static uint64_t name_number(const struct parts *p, size_t i)
+{
+	struct value_text name = parts_name(p, i);
+	uint64_t n = 0;
+
+	if (name.size < 3 || name.size > 17 || name.text[1] == '0')
+		return UINT64_MAX;
+	for (size_t at = 1; at + 1 < name.size; at++) {
+		if (name.text[at] < '0' || name.text[at] > '9')
+			return UINT64_MAX;
+		n = n * 10 + (uint64_t)(name.text[at] - '0');
+	}
+	return n;
+}
+
+/* The largest number of a name; false when there is a name that is none. */
+static bool largest_number(const struct parts *p, uint64_t *ret)
+{
+	*ret = 0;
+	for (size_t i = 0; i < p->count; i++) {
+		uint64_t n = name_number(p, i);
+
+		if (n == UINT64_MAX)
+			return false;
+		*ret = n > *ret ? n : *ret;
+	}
+	return true;
+}
+
+static size_t count_added(const struct parts *p, const size_t *in_base)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->count; i++)
+		n += in_base[i] == PARTS_NONE;
+	return n;
+}
+
+/*
+ * Who numbers what he adds by counting on from the base gives out numbers that another has given out meanwhile: these are two. Written's numbers go on from
+ * current's, from the first such one on.
+ */
+static void renumber(const struct parts *const side[3], struct parts_relation *r)
+{
+	uint64_t base, current, written, next = 0;
+	size_t theirs = count_added(side[1], r->current_base), own = count_added(side[2], r->written_base);
+
+	if (!theirs || !own || !largest_number(side[0], &base) || !largest_number(side[1], &current) || !largest_number(side[2], &written))
+		return;
+	for (size_t j = 0; j < side[2]->count; j++) {
+		size_t i = r->written_current[j];
+		uint64_t n = name_number(side[2], j);
+
+		if (r->written_base[j] != PARTS_NONE || n <= base)
+			continue;
+		if (i != PARTS_NONE && r->current_base[i] == PARTS_NONE && n <= base + theirs && n <= base + own) {
+			r->current_written[i] = r->written_current[j] = PARTS_NONE;
+			next = next ? next : (base > current ? base : current) + 1;
+		}
+		if (next)
+			r->number[j] = next++;
+	}
+}
+
 static int relate_members(const struct parts *const side[3], struct parts_relation *r)
 {
 	struct names names[3] = { 0 };
@@ -254,6 +320,8 @@ static int relate_members(const struct parts *const side[3], struct parts_relati
 		err = names_of_members(side[i], &names[i]);
 	if (!err)
 		relate_names(names, r);
+	if (!err && r->number)
+		renumber(side, r);
 	for (int i = 0; i < 3; i++)
 		names_release(&names[i]);
 	return err;
@@ -261,38 +329,17 @@ static int relate_members(const struct parts *const side[3], struct parts_relati
 
 /* ---- Matching elements --------------------------------------------------------------------------------------- */
 
-static struct value_text find_member(struct value_text object, const char *name)
+/* What the elements go by; `unique` when all have something and no two the same. */
+static int names_of_elements(const struct parts *p, const struct identity *id, struct names *n, bool *ret_unique)
 {
-	struct json_walk w = json_walk_begin(object.text, object.size, 0);
-
-	while (json_walk_next(&w)) {
-		if (w.key_end - w.key == strlen(name) + 2 && !memcmp(object.text + w.key + 1, name, strlen(name)))
-			return (struct value_text){ object.text + w.start, w.end - w.start };
-	}
-	return (struct value_text){ NULL, 0 };
-}
-
-static bool is_message(struct value_text object)
-{
-	return find_member(object, "role").text || find_member(object, "content").text;
-}
-
-/* The elements' ids; `unique` when all have one and no two the same. A "session_id" in messages says whose they are, not which. */
-static int names_of_elements(const struct parts *p, const char *id, struct names *n, bool *ret_unique)
-{
-	bool session = strcmp(id, "session_id") == 0;
 	int err = names_init(n, p->count);
 
 	if (err)
 		return err;
 	*ret_unique = false;
 	for (size_t i = 0; i < p->count; i++) {
-		struct value_text element = parts_value(p, i);
-
-		if (element.text[0] != '{' || (session && is_message(element)))
-			return 0;
-		n->name[i] = find_member(element, id);
-		if (!n->name[i].text || !strchr("\"-0123456789", n->name[i].text[0]))
+		n->name[i] = identity_of(id, parts_value(p, i));
+		if (!n->name[i].text)
 			return 0;
 	}
 	names_sort(n);
@@ -306,16 +353,21 @@ static int names_of_elements(const struct parts *p, const char *id, struct names
  */
 static int same_thing(struct value_text a, struct value_text b, bool *ret)
 {
-	struct json_walk w = json_walk_begin(a.text, a.size, 0);
+	struct json_walk w;
 	struct parts none = { 0 }, pa = { 0 }, pb = { 0 };
 	const struct parts *const side[3] = { &none, &pa, &pb };
 	struct parts_relation r = { 0 };
 	bool found = false;
 	int err = 0;
 
+	if (a.text[0] != '{') {
+		*ret = true;
+		return 0;
+	}
+	w = json_walk_begin(a.text, a.size, 0);
 	while (json_walk_next(&w))
 		found = found || a.text[w.start] == '[' || a.text[w.start] == '{';
-	if (!found || is_message(a) || is_message(b)) {
+	if (!found || identity_is_message(a) || identity_is_message(b)) {
 		*ret = false;
 		return 0;
 	}
@@ -348,17 +400,18 @@ static int same_thing(struct value_text a, struct value_text b, bool *ret)
 }
 
 /* Both sides added these: what is not one thing is two. */
-static int part_added(const struct parts *const side[3], struct parts_relation *r)
+static int part_added(const struct parts *const side[3], bool strong, struct parts_relation *r)
 {
-	bool same;
-	int err;
+	bool same = false;
+	int err = 0;
 
 	for (size_t i = 0; i < side[1]->count; i++) {
 		size_t j = r->current_written[i];
 
 		if (j == PARTS_NONE || r->current_base[i] != PARTS_NONE)
 			continue;
-		err = same_thing(parts_value(side[1], i), parts_value(side[2], j), &same);
+		if (strong)
+			err = same_thing(parts_value(side[1], i), parts_value(side[2], j), &same);
 		if (err)
 			return err;
 		if (!same)
@@ -367,7 +420,20 @@ static int part_added(const struct parts *const side[3], struct parts_relation *
 	return 0;
 }
 
-static int relate_ids(const struct parts *const side[3], const char *id, struct parts_relation *r, bool *ret_done)
+static bool any_common(const struct names *a, const struct names *b)
+{
+	for (size_t i = 0, j = 0; i < a->count && j < b->count;) {
+		int order = names_compare(a->name[a->order[i]], b->name[b->order[j]]);
+
+		if (!order)
+			return true;
+		i += order < 0;
+		j += order > 0;
+	}
+	return false;
+}
+
+static int relate_ids(const struct parts *const side[3], const struct identity *id, struct parts_relation *r, bool *ret_done)
 {
 	struct names names[3] = { 0 };
 	bool unique = true;
@@ -375,13 +441,42 @@ static int relate_ids(const struct parts *const side[3], const char *id, struct 
 
 	for (int i = 0; !err && unique && i < 3; i++)
 		err = names_of_elements(side[i], id, &names[i], &unique);
+	/* What is not made to tell does so where it is what it was: a member that all sides change is none. */
+	unique = unique && (id->strong || (any_common(&names[0], &names[1]) && any_common(&names[0], &names[2])));
 	if (!err && unique) {
 		relate_names(names, r);
-		err = part_added(side, r);
+		err = part_added(side, id->strong, r);
 	}
 	for (int i = 0; i < 3; i++)
 		names_release(&names[i]);
 	*ret_done = unique;
+	return err;
+}
+
+/* A pair is matched by its places. */
+static bool relate_pair(const struct parts *const side[3], struct parts_relation *r)
+{
+	for (int i = 0; i < 3; i++) {
+		if (side[i]->text.text && !identity_is_pair(side[i]->text))
+			return false;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		r->current_written[i] = r->written_current[i] = i;
+		if (side[0]->count)
+			r->current_base[i] = r->written_base[i] = i;
+	}
+	return true;
+}
+
+static int relate_elements(const struct parts *const side[3], struct parts_relation *r, bool *ret_done)
+{
+	struct identity ids[IDENTITY_NAMES];
+	size_t count = identity_names(side, ids);
+	int err = 0;
+
+	*ret_done = relate_pair(side, r);
+	for (size_t i = 0; !err && !*ret_done && i < count; i++)
+		err = relate_ids(side, &ids[i], r, ret_done);
 	return err;
 }
 
@@ -452,11 +547,12 @@ int parts_relate(const struct parts *base, const struct parts *current, const st
 		.written_base = malloc(written_size),
 		.current_written = malloc(current_size),
 		.written_current = malloc(written_size),
+		.number = calloc(written->count + 1, sizeof(uint64_t)),
 	};
 	bool done = false;
 	int err = -ENOMEM;
 
-	if (!r.current_base || !r.written_base || !r.current_written || !r.written_current)
+	if (!r.current_base || !r.written_base || !r.current_written || !r.written_current || !r.number)
 		goto out;
 	memset(r.current_base, 0xff, current_size);
 	memset(r.written_base, 0xff, written_size);
@@ -465,9 +561,7 @@ int parts_relate(const struct parts *base, const struct parts *current, const st
 	if (current->object) {
 		err = relate_members(side, &r);
 	} else {
-		err = relate_ids(side, "id", &r, &done);
-		if (!err && !done)
-			err = relate_ids(side, "session_id", &r, &done);
+		err = relate_elements(side, &r, &done);
 		if (!err && !done)
 			err = relate_values(side, &r);
 	}
@@ -487,5 +581,6 @@ void parts_relation_release(struct parts_relation *r)
 	free(r->written_base);
 	free(r->current_written);
 	free(r->written_current);
+	free(r->number);
 	*r = (struct parts_relation){ 0 };
 }

@@ -41,11 +41,13 @@ struct value_text parts_before(const struct parts *p, size_t i);
 struct parts_relation {
 	size_t *current_base, *written_base;
 	size_t *current_written, *written_current;
+	uint64_t *number;	/* of each of written: the number that it gets for a name, or 0 when it keeps its own */
 };
 
 /*
  * Finds the same parts of three objects or of three arrays. Members are the same by name, the k-th of a name with the k-th;
- * names that differ in escapes only are the same. Elements are the same by "id" or "session_id" where value.h says so, and
+ * names that differ in escapes only are the same. Where all go by numbers that count, what both sides added under one is two, and written's get the next
+ * free ones. Elements are the same by "id" or "session_id" where value.h says so, and
  * else by value (diff_match). 0 or -ENOMEM; on success *ret is to be released.
  */
 int parts_relate(const struct parts *base, const struct parts *current, const struct parts *written,

@@ -169,17 +169,22 @@ static int splice_separate(struct splice *s, size_t i, struct value_text *ret_to
 	return err ? err : put(s->m->out, second);
 }
 
-/* Puts part j of written, which current does not have. */
-static int splice_added(struct splice *s, size_t j)
+/* Puts part j of written, which current does not have. `number`: the name that it gets, or 0. */
+static int splice_added(struct splice *s, size_t j, uint64_t number)
 {
+	char name[24];
+	int size = snprintf(name, sizeof(name), "\"%llu\"", (unsigned long long)number);
+	struct value_text own = parts_name(s->written, j);
 	struct value_text from = indentation(parts_before(s->written, j)), to, colon = s->colon;
 	int err = splice_separate(s, PARTS_NONE, &to);
 
 	if (err)
 		return err;
+	if (number && !colon.text)
+		colon = (struct value_text){ own.text + own.size, parts_value(s->written, j).text - own.text - own.size };
 	if (!s->written->object || !colon.text)
 		return put_moved(s->m->out, parts_whole(s->written, j), from, to);
-	err = put(s->m->out, parts_name(s->written, j));
+	err = put(s->m->out, number ? (struct value_text){ name, (size_t)size } : own);
 	if (!err)
 		err = put(s->m->out, colon);
 	return err ? err : put_moved(s->m->out, parts_value(s->written, j), from, to);
@@ -343,7 +348,7 @@ static int splice_chain(struct splice *p, const struct trio *t, size_t chain)
 	int err = 0;
 
 	for (size_t j = t->added[chain]; !err && j != PARTS_NONE; j = t->next[j])
-		err = splice_added(p, j);
+		err = splice_added(p, j, t->relation.number[j]);
 	return err;
 }
 

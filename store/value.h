@@ -36,10 +36,12 @@ struct value_counts {
  * they followed; where both sides added, current's come first (P6); what had nothing that both sides have after it, comes last.
  *
  * Elements of lists are matched with diff_match by json_hash: equal elements that both sides added are two (P1), and one that both
- * changed is two. Where all elements are objects, each with an "id" or "session_id" of its own, they are matched by that and
- * merged as objects; "session_id" does not count in messages (objects with "role" or "content"), and elements that both sides
- * added under one id are one only when they hold lists or objects to merge and are no messages. The k-th of equal names in one
- * object is matched with the k-th.
+ * changed is two. Where all elements are objects and a member tells them apart, they are matched by that and merged as objects: "id", "uuid" and the
+ * like; else, but not of messages (objects with "role" or "content", or "type" and "data"), "session_id", "key", what ends in "id" or "key", or any
+ * string or number that each has, no two share, and both sides have of base. Elements that both sides added under one id are one only when they hold
+ * lists or objects to merge, and are no messages, and it is not of the last kind. Pairs `["key", {...}]` are matched by their keys and merged by place.
+ * The k-th of equal names in one object is matched with the k-th; where all names are numbers, what both sides added by counting on from base is two, and
+ * written's get the next free numbers.
  *
  * Without a base (text NULL), or with one of another type, members of both are united, and lists as against an empty one.
  * Values of different types: written, when it differs from base, else current. Containers nested beyond 512 levels, and lists of
