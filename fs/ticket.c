@@ -366,14 +366,16 @@ static void learn(struct seen *s, const struct ticket_set *set, struct record *r
 	/* From its first save on: whoever only reads is nothing to learn from. */
 	if (!record_manner(s, r) || !client_habit(s, set->client))
 		return;
-	if (save->certain && newest) {
+	if (save->grown) {
+		;	/* says nothing of reads */
+	} else if (save->certain && newest) {
 		habit_confirm(&r->manner->habit, m);
 		habit_confirm(set->client->habit, m);
 	} else if ((save->certain && m->known) || (save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_EDIT)) == STORE_SAVED_UNCERTAIN) {
 		habit_doubt(&r->manner->habit);
 		habit_doubt(set->client->habit);
 	}
-	reads_saved(&r->manner->reads, s->now);
+	reads_saved(&r->manner->reads, s->now, save->grown);
 }
 
 void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)

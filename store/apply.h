@@ -34,6 +34,8 @@ void apply_release(struct apply *a);
 int apply_load(struct apply *a);
 /* The base; an append, and who replaces, has seen the newest version. */
 int apply_choose(struct apply *a);
+/* grown.c: whether the last message of what its process wrote last has grown. Then that is the likely base. Sets save->grown. */
+int apply_grown(struct apply *a);
 /* The document against the base that was chosen. */
 int apply_write(struct apply *a, struct merge_candidate *c);
 /* All three. */

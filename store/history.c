@@ -241,6 +241,9 @@ int apply_choose(struct apply *a)
 		return err;
 	if (a->as_text)
 		written = (struct written){ .count = a->written_outline.count, .outline = &a->written_outline, .there = &a->current_outline };
+	err = apply_grown(a);
+	if (err)
+		return err;
 	a->chosen = merge_choose(&written, a->candidates, a->count, a->current, a->save->flags, &a->result, &a->save->certain);
 	if (a->chosen == MERGE_STALE && must_save(a))
 		a->chosen = MERGE_NONE;

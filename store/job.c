@@ -200,7 +200,7 @@ int job_new(struct store_save *save, uint64_t max_document, struct job **ret)
 	save->reason = NULL;
 	save->result = 0;
 	save->base = -1;
-	save->certain = false;
+	save->certain = save->grown = false;
 	save->saved_ino = save->version = save->previous = 0;
 	if (save->tail_size > max_document || save->prefix_size > max_document - save->tail_size)
 		return save->error = -EFBIG;

@@ -1,25 +1,28 @@
 /*
- * A sequential test. Each certain save that read within `gap` before it opened its file is weighed against the chance that some
- * other read fell into that time; when the product of these chances is small enough, the process is one that reads right before it
- * saves. Then an older read counts no more for a save if it is older by far than the process was ever seen to wait, and if there
- * was no crowd of reads in that time.
+ * A sequential test. The waits of certain saves, from the newest read to the open, are weighed against those that chance would
+ * give if somebody read for other purposes as often as is seen. When the odds are large enough the process is one that reads
+ * right before it saves, or holds what it read about so long. Then an older read counts no more for a save if it is older by far
+ * than the process was ever seen to wait, and if there was no crowd of reads in that time.
  */
 #include "evidence.h"
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Each constant with its reason; the measured effects are those of tests/belief. */
 #define SAVES_MIN 3u		/* two may be alike by chance */
 #define ODDS 11.5		/* natural logarithm of 100,000: so rarely may chance alone look like that */
-#define SAVE_MAX 5.0		/* what a single save can say: clocks and schedulers have moods */
-#define CHANCE_MAX 0.15		/* above it a read before the save says nothing */
+#define SAVE_MAX 5.0		/* what a single save can say, either way: clocks and schedulers have moods */
+#define CHANCE_MAX 0.15		/* above it a read before the save at hand says nothing */
 #define STRAYS_MIN 0.5		/* reads for other purposes that are assumed though none was seen */
 #define SLACK 3			/* the save at hand may have waited so much longer than those before */
-#define FAR 40			/* one task's gap among others that keep the machine busy may be so much longer */
+#define FAR 40			/* one task's wait among others that keep the machine busy may be so much longer than most */
 #define FAR_MIN UINT64_C(6000000)	/* a scheduler's turn is 3 to 5 ms */
 #define FAR_MAX UINT64_C(50000000)	/* no turn is so long */
+#define OUTLIERS 8u		/* one wait in so many is the machine's, not the process's */
+#define SHORTEST 50000		/* nanoseconds: requests take that long */
 #define REGULAR_MIN 6u		/* saves with the same number of reads, for that number to be known */
 
 void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint64_t version)
@@ -28,9 +31,9 @@ void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint6
 	r->since++;
 }
 
-void reads_saved(struct reads *r, uint64_t now)
+void reads_saved(struct reads *r, uint64_t now, bool grown)
 {
-	r->turns[r->next_turn++ % TURNS_KEPT] = (struct turn){ .saved = now, .reads = r->since };
+	r->turns[r->next_turn++ % TURNS_KEPT] = (struct turn){ .saved = now, .reads = r->since, .grown = grown };
 	r->since = 0;
 }
 
@@ -93,37 +96,57 @@ void habit_doubt(struct habit *h)
 /* What the saves of a habit have in common. */
 struct summary {
 	uint32_t count, fewest, same, exact;
-	uint64_t gap;
-	double strays, span;
+	uint64_t longest;		/* wait */
+	double mean;			/* of the waits but for outliers */
+	double rate;			/* of reads for other purposes, in a nanosecond */
+	double odds;			/* that the waits are no chance, as a logarithm */
 };
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
 
 static struct summary summarize(const struct habit *h)
 {
-	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT, .fewest = UINT32_MAX, .strays = STRAYS_MIN };
+	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT, .fewest = UINT32_MAX };
+	uint32_t usual = s.count - s.count / OUTLIERS;
+	uint64_t waits[SAVES_KEPT];
+	double strays = STRAYS_MIN, span = 1;
 
 	for (uint32_t i = 0; i < s.count; i++) {
 		const struct habit_save *x = &h->saves[i];
 
 		s.fewest = x->reads < s.fewest ? x->reads : s.fewest;
-		s.gap = x->gap > s.gap ? x->gap : s.gap;
 		s.same += x->own_thread;
-		s.span += x->span;
+		span += x->span;
+		waits[i] = x->gap;
 	}
 	for (uint32_t i = 0; i < s.count; i++) {
-		s.strays += h->saves[i].reads - s.fewest;
+		strays += h->saves[i].reads - s.fewest;
 		s.exact += h->saves[i].reads == s.fewest;
 	}
+	qsort(waits, s.count, sizeof(*waits), compare);
+	for (uint32_t i = 0; i < usual; i++)
+		s.mean += (double)waits[i] / usual;
+	s.mean = fmax(s.mean, SHORTEST);
+	s.longest = s.count ? waits[s.count - 1] : 0;
+	s.rate = strays / span;
+	/* Both as waits of chance come, with their own mean. */
+	for (uint32_t i = 0; i < s.count; i++)
+		s.odds += fmax(-SAVE_MAX, fmin(SAVE_MAX, -log(s.rate * s.mean) - waits[i] / s.mean + waits[i] * s.rate));
 	return s;
 }
 
-/* How old another read must be. The longest of n waits is exceeded x times over by (n + 1)^-x of them, if they are as they come. */
+/* How old another read must be to be out of the question, when `chance` is that of the newest one. */
 static uint64_t far_from(const struct summary *s, double chance)
 {
-	double times = (log(chance) + ODDS) / log(s->count + 1.0);
-	uint64_t busy = FAR * s->gap < FAR_MAX ? FAR * s->gap : FAR_MAX;
-	uint64_t waits = FAR_MIN + (uint64_t)(fmax(times, 1.5) * s->gap);
+	double busy = fmin(fmax(FAR * s->mean, 4.0 * s->longest), FAR_MAX);
+	double waits = (log(chance) + ODDS) * s->mean;
 
-	return busy > waits ? busy : waits;
+	return (uint64_t)fmax(fmax(FAR_MIN, busy), fmax(waits, 1.5 * s->longest));
 }
 
 bool habit_trusts(const struct habit *h, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret)
@@ -134,13 +157,13 @@ bool habit_trusts(const struct habit *h, const struct reads *r, const struct mom
 	uint64_t far;
 
 	/* Who saves without a read before has its list elsewhere. */
-	if (s.count < SAVES_MIN || !m->known || !s.fewest || m->reads < s.fewest || m->gap > SLACK * s.gap || s.span <= 0 ||
+	if (s.count < SAVES_MIN || !m->known || !s.fewest || m->reads < s.fewest || m->gap > SLACK * s.longest ||
 	    (s.same == s.count && !m->own_thread))
 		return false;
-	chance = -expm1(-s.strays / s.span * s.gap);
+	chance = -expm1(-s.rate * fmax(s.mean, m->gap));
 	far = far_from(&s, chance);
 	/* Where more read just now, what was seen in quieter times says little. */
-	if (chance <= CHANCE_MAX && s.count * fmin(SAVE_MAX, -log(chance)) >= ODDS &&
+	if (chance <= CHANCE_MAX && s.odds >= ODDS &&
 	    count_between(r, opened - far, opened) <= s.fewest * (1 + saves_since(r, opened - far)) + 1)
 		v.before = opened - far;
 	if (s.exact >= REGULAR_MIN && 4 * s.exact >= 3 * s.count)
@@ -162,5 +185,5 @@ bool verdict_excludes(const struct verdict *v, const struct reads *r, uint64_t a
 			of = t;
 	}
 	/* The oldest turn that is kept began at a time that is not known. */
-	return of && of->reads <= v->reads && (r->next_turn <= TURNS_KEPT || of != &r->turns[r->next_turn % TURNS_KEPT]);
+	return of && of->reads + of->grown <= v->reads && (r->next_turn <= TURNS_KEPT || of != &r->turns[r->next_turn % TURNS_KEPT]);
 }

@@ -31,6 +31,7 @@ struct reads {
 	struct turn {
 		uint64_t saved;		/* when a save was done */
 		uint32_t reads;		/* since the save before */
+		bool grown;		/* it went on from what the process had written itself */
 	} turns[TURNS_KEPT];
 	uint32_t next_turn;
 };
@@ -56,7 +57,7 @@ struct habit {
 };
 
 void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint64_t version);
-void reads_saved(struct reads *r, uint64_t now);
+void reads_saved(struct reads *r, uint64_t now, bool grown);
 
 /* For a file that `thread` opened at `opened`: later reads don't count. `r` may be NULL. */
 struct moment reads_moment(const struct reads *r, uint64_t opened, pid_t thread);

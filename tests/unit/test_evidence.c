@@ -51,7 +51,7 @@ static void save(struct play *p, pid_t thread)
 	struct moment m = reads_moment(&p->reads, ++p->now, thread);
 
 	habit_confirm(&p->habit, &m);
-	reads_saved(&p->reads, ++p->now);
+	reads_saved(&p->reads, ++p->now, false);
 }
 
 static void ask(struct play *p, char *out)
