@@ -39,33 +39,44 @@ static bool replaces_last(const struct merge_candidate *c, const struct written 
 	       d->gone == 1 && d->added == 1 && d->match[d->base_rest - 1] == DIFF_NONE && d->back[d->written_rest - 1] == DIFF_NONE;
 }
 
+/* Whether the document's last message is the candidate's, which is still there, and more. */
+static int compare_last(struct apply *a, const struct merge_candidate *c, bool *ret)
+{
+	uint64_t last = a->job->written.count - 1;
+	const struct view_item *item = view_get(c->view, last);
+	struct db_value lead, body, bytes;
+	struct rec_message rec;
+	bool there;
+	uint64_t at = view_find(a->current, item->pos, item->born, &there);
+	int err;
+
+	*ret = false;
+	if (!there)
+		return 0;
+	/* The candidate's own index is not to be read from. */
+	err = view_record(a->txn, a->current, view_get(a->current, at), &rec, &bytes);
+	if (!err)
+		err = job_message(a->txn, a->job, last, &lead, &body);
+	if (!err)
+		*ret = has_grown((struct db_value){ (const char *)bytes.data + rec.lead_size, bytes.size - rec.lead_size }, body);
+	return err;
+}
+
 int apply_grown(struct apply *a)
 {
-	const struct written *w = &a->job->written;
-	struct db_value lead, body, bytes, before;
-	struct rec_message rec;
 	bool grown = false;
 	int err = 0;
 
 	if (a->as_text || (a->save->flags & (STORE_SAVE_EVENTS | STORE_SAVE_EDIT)) != STORE_SAVE_EVENTS)
 		return 0;
 	for (size_t i = 0; i < a->count && !grown && !err; i++) {
-		struct merge_candidate *c = &a->candidates[i];
-
-		if (!replaces_last(c, w))
-			continue;
-		err = view_record(a->txn, c->view, view_get(c->view, w->count - 1), &rec, &bytes);
-		if (!err)
-			err = job_message(a->txn, a->job, w->count - 1, &lead, &body);
-		if (err)
-			return err;
-		before = (struct db_value){ (const char *)bytes.data + rec.lead_size, bytes.size - rec.lead_size };
-		grown = has_grown(before, body);
+		if (replaces_last(&a->candidates[i], &a->job->written))
+			err = compare_last(a, &a->candidates[i], &grown);
 		for (size_t j = 0; grown && j < a->count; j++) {
 			if (j != i)
 				a->bases[j].flags |= STORE_BASE_UNLIKELY;
 		}
 	}
 	a->save->grown = grown;
-	return 0;
+	return err;
 }
