@@ -261,10 +261,12 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 	return r;
 }
 
-/* What the process knows of the name itself goes before what it does elsewhere. */
+/* How the process saves this name goes before how it saves others, which stands in for it while little is known. */
 static const struct habit *habit_of(const struct ticket_set *set, const struct record *r)
 {
-	return r->manner->habit.count ? &r->manner->habit : set->client->habit;
+	const struct habit *own = &r->manner->habit;
+
+	return own->count >= SAVES_MIN || own->doubted ? own : set->client->habit;
 }
 
 void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t parent, const char *name)

@@ -12,7 +12,6 @@
 #include <string.h>
 
 /* Each constant with its reason; the measured effects are those of tests/belief. */
-#define SAVES_MIN 3u		/* two may be alike by chance */
 #define ODDS 11.5		/* natural logarithm of 100,000: so rarely may chance alone look like that */
 #define SAVE_MAX 5.0		/* what a single save can say, either way: clocks and schedulers have moods */
 #define CHANCE_MAX 0.15		/* above it a read before the save at hand says nothing */
@@ -86,11 +85,13 @@ void habit_confirm(struct habit *h, const struct moment *m)
 	h->saves[h->count % SAVES_KEPT] = (struct habit_save){ m->gap, m->span, m->reads, m->own_thread };
 	/* Full it stays full. */
 	h->count = h->count + 1 < 2 * SAVES_KEPT ? h->count + 1 : SAVES_KEPT;
+	h->doubted &= h->count < SAVES_MIN;
 }
 
 void habit_doubt(struct habit *h)
 {
 	h->count = 0;
+	h->doubted = true;
 }
 
 /* What the saves of a habit have in common. */

@@ -54,6 +54,7 @@ struct habit {
 		bool own_thread;
 	} saves[SAVES_KEPT];
 	uint32_t count;			/* since a save that did not fit */
+	bool doubted;			/* there was one, and too few since */
 };
 
 void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint64_t version);
@@ -61,6 +62,8 @@ void reads_saved(struct reads *r, uint64_t now, bool grown);
 
 /* For a file that `thread` opened at `opened`: later reads don't count. `r` may be NULL. */
 struct moment reads_moment(const struct reads *r, uint64_t opened, pid_t thread);
+
+#define SAVES_MIN 3u	/* so few saves say nothing: two may be alike by chance */
 
 /* A save at this moment went on from what had been read last, for certain. */
 void habit_confirm(struct habit *h, const struct moment *m);
