@@ -96,7 +96,9 @@ void habit_doubt(struct habit *h)
 
 /* What the saves of a habit have in common. */
 struct summary {
-	uint32_t count, fewest, same, exact;
+	uint32_t count, same;
+	uint32_t reads;			/* that a save takes; 0: some take none, the list is elsewhere */
+	bool regular;			/* as many each time: nobody else reads */
 	uint64_t longest;		/* wait */
 	double mean;			/* of the waits but for outliers */
 	double rate;			/* of reads for other purposes, in a nanosecond */
@@ -112,23 +114,25 @@ static int compare(const void *a, const void *b)
 
 static struct summary summarize(const struct habit *h)
 {
-	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT, .fewest = UINT32_MAX };
-	uint32_t usual = s.count - s.count / OUTLIERS;
+	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT };
+	uint32_t usual = s.count - s.count / OUTLIERS, fewest = UINT32_MAX, exact = 0;
 	uint64_t waits[SAVES_KEPT];
 	double strays = STRAYS_MIN, span = 1;
 
 	for (uint32_t i = 0; i < s.count; i++) {
 		const struct habit_save *x = &h->saves[i];
 
-		s.fewest = x->reads < s.fewest ? x->reads : s.fewest;
+		fewest = x->reads < fewest ? x->reads : fewest;
 		s.same += x->own_thread;
 		span += x->span;
 		waits[i] = x->gap;
 	}
-	for (uint32_t i = 0; i < s.count; i++) {
-		strays += h->saves[i].reads - s.fewest;
-		s.exact += h->saves[i].reads == s.fewest;
-	}
+	for (uint32_t i = 0; i < s.count; i++)
+		exact += h->saves[i].reads == fewest;
+	s.regular = exact >= REGULAR_MIN && 4 * exact >= 3 * s.count;
+	s.reads = s.regular || !fewest ? fewest : 1;
+	for (uint32_t i = 0; i < s.count; i++)
+		strays += h->saves[i].reads - s.reads;
 	qsort(waits, s.count, sizeof(*waits), compare);
 	for (uint32_t i = 0; i < usual; i++)
 		s.mean += (double)waits[i] / usual;
@@ -158,17 +162,17 @@ bool habit_trusts(const struct habit *h, const struct reads *r, const struct mom
 	uint64_t far;
 
 	/* Who saves without a read before has its list elsewhere. */
-	if (s.count < SAVES_MIN || !m->known || !s.fewest || m->reads < s.fewest || m->gap > SLACK * s.longest ||
+	if (s.count < SAVES_MIN || !m->known || !s.reads || m->reads < s.reads || m->gap > SLACK * s.longest ||
 	    (s.same == s.count && !m->own_thread))
 		return false;
 	chance = -expm1(-s.rate * fmax(s.mean, m->gap));
 	far = far_from(&s, chance);
 	/* Where more read just now, what was seen in quieter times says little. */
 	if (chance <= CHANCE_MAX && s.odds >= ODDS &&
-	    count_between(r, opened - far, opened) <= s.fewest * (1 + saves_since(r, opened - far)) + 1)
+	    count_between(r, opened - far, opened) <= s.reads * (1 + saves_since(r, opened - far)) + 1)
 		v.before = opened - far;
-	if (s.exact >= REGULAR_MIN && 4 * s.exact >= 3 * s.count)
-		v.reads = s.fewest;
+	if (s.regular)
+		v.reads = s.reads;
 	*ret = v;
 	return v.before || v.reads;
 }
