@@ -261,14 +261,6 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 	return r;
 }
 
-/* How the process saves this name goes before how it saves others, which stands in for it while little is known. */
-static const struct habit *habit_of(const struct ticket_set *set, const struct record *r)
-{
-	const struct habit *own = &r->manner->habit;
-
-	return own->count >= SAVES_MIN || own->doubted ? own : set->client->habit;
-}
-
 void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t parent, const char *name)
 {
 	const struct record *r = record_find(s, set->client, parent, name);
@@ -276,8 +268,8 @@ void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t par
 	struct verdict v;
 
 	set->moment = reads_moment(r && r->manner ? &r->manner->reads : NULL, opened, set->who.tid);
-	if (!s->weighs || set->count < 2 || !set->moment.known || !set->client->habit ||
-	    !habit_trusts(habit_of(set, r), &r->manner->reads, &set->moment, opened, &v))
+	if (!s->weighs || set->count < 2 || !set->moment.known ||
+	    !habit_trusts(&r->manner->habit, set->client->habit, &r->manner->reads, &set->moment, opened, &v))
 		return;
 	for (size_t i = 0; i < set->count; i++) {
 		struct candidate *c = &set->candidates[i];

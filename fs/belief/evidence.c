@@ -22,6 +22,7 @@
 #define FAR_MAX UINT64_C(50000000)	/* no turn is so long */
 #define OUTLIERS 8u		/* one wait in so many is the machine's, not the process's */
 #define SHORTEST 50000		/* nanoseconds: requests take that long */
+#define CROWD 3.0		/* reads that one save may come with: a prompt, its own, and the reload after the one before */
 #define REGULAR_MIN 6u		/* saves with the same number of reads, for that number to be known */
 
 void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint64_t version)
@@ -99,6 +100,7 @@ struct summary {
 	uint32_t count, same;
 	uint32_t reads;			/* that a save takes; 0: some take none, the list is elsewhere */
 	bool regular;			/* as many each time: nobody else reads */
+	double crowd;			/* reads between two saves, at most CROWD */
 	uint64_t longest;		/* wait */
 	double mean;			/* of the waits but for outliers */
 	double rate;			/* of reads for other purposes, in a nanosecond */
@@ -131,8 +133,11 @@ static struct summary summarize(const struct habit *h)
 		exact += h->saves[i].reads == fewest;
 	s.regular = exact >= REGULAR_MIN && 4 * exact >= 3 * s.count;
 	s.reads = s.regular || !fewest ? fewest : 1;
-	for (uint32_t i = 0; i < s.count; i++)
+	for (uint32_t i = 0; i < s.count; i++) {
 		strays += h->saves[i].reads - s.reads;
+		s.crowd += (double)h->saves[i].reads / s.count;
+	}
+	s.crowd = fmin(s.crowd, CROWD);
 	qsort(waits, s.count, sizeof(*waits), compare);
 	for (uint32_t i = 0; i < usual; i++)
 		s.mean += (double)waits[i] / usual;
@@ -154,7 +159,7 @@ static uint64_t far_from(const struct summary *s, double chance)
 	return (uint64_t)fmax(fmax(FAR_MIN, busy), fmax(waits, 1.5 * s->longest));
 }
 
-bool habit_trusts(const struct habit *h, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret)
+static bool trusts(const struct habit *h, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret)
 {
 	struct summary s = summarize(h);
 	struct verdict v = { 0 };
@@ -163,13 +168,13 @@ bool habit_trusts(const struct habit *h, const struct reads *r, const struct mom
 
 	/* Who saves without a read before has its list elsewhere. */
 	if (s.count < SAVES_MIN || !m->known || !s.reads || m->reads < s.reads || m->gap > SLACK * s.longest ||
-	    (s.same == s.count && !m->own_thread))
+	    (s.same == SAVES_KEPT && !m->own_thread))
 		return false;
 	chance = -expm1(-s.rate * fmax(s.mean, m->gap));
 	far = far_from(&s, chance);
 	/* Where more read just now, what was seen in quieter times says little. */
 	if (chance <= CHANCE_MAX && s.odds >= ODDS &&
-	    count_between(r, opened - far, opened) <= s.reads * (1 + saves_since(r, opened - far)) + 1)
+	    count_between(r, opened - far, opened) <= s.crowd * (1 + saves_since(r, opened - far)) + 1 + 2 * s.rate * far)
 		v.before = opened - far;
 	if (s.regular)
 		v.reads = s.reads;
@@ -177,6 +182,13 @@ bool habit_trusts(const struct habit *h, const struct reads *r, const struct mom
 	return v.before || v.reads;
 }
 
+bool habit_trusts(const struct habit *own, const struct habit *others, const struct reads *r, const struct moment *m, uint64_t opened,
+		  struct verdict *ret)
+{
+	if (trusts(own, r, m, opened, ret))
+		return true;
+	return others && !own->doubted && (own->count < SAVES_MIN || summarize(own).reads) && trusts(others, r, m, opened, ret);
+}
 bool verdict_excludes(const struct verdict *v, const struct reads *r, uint64_t at)
 {
 	const struct turn *of = NULL;

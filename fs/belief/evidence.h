@@ -78,9 +78,10 @@ struct verdict {
 
 /*
  * Whether the odds are overwhelming that a save at this moment goes on from what was read last, unless from one of the reads
- * that *ret leaves. `r` is what `m` is from.
+ * that *ret leaves. `r` is what `m` is from; `others` (may be NULL) is how the process saves other names: it stands in while nothing
+ * that is known of this one speaks against it.
  */
-bool habit_trusts(const struct habit *h, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret);
+bool habit_trusts(const struct habit *own, const struct habit *others, const struct reads *r, const struct moment *m, uint64_t opened, struct verdict *ret);
 
 /* Whether a read at that time is out of the question. */
 bool verdict_excludes(const struct verdict *v, const struct reads *r, uint64_t at);

@@ -32,7 +32,7 @@ static const struct row rows[] = {
 	{ "but not one of much longer ago", "r1v +100000 s1 +9000000", 8, "r1a +5000000 r1b +100000 ?", "b" },
 	{ "a read just before says nothing where there are reads all the time", "r1v r2v +5000 r2v +5000 r2v +5000 r2v +5000 s1 r2v +5000 r2v +5000", 8,
 	  "r1a +90000 r2b +5000 ?", "all" },
-	{ "another thread's read is none of a process that saves what the thread has read", "r1v +300 s1 +20000 r2v +300 s2 +20000", 5,
+	{ "another thread's read is none of a process that saves what the thread has read", "r1v +300 s1 +20000 r2v +300 s2 +20000", 10,
 	  "r1a +90000 r2b +300 ?", "all" },
 	{ "a crowd is nothing that quiet times tell of", "r1v +300 s1 +20000", 5, "r1a +13000 r1b r1b r1b r1b +300 ?", "all" },
 	{ "who keeps its list elsewhere", "r1v +300 s1 +20000 s1 +20000", 5, "r1a +90000 r1b +300 ?", "all" },
@@ -61,7 +61,7 @@ static void ask(struct play *p, char *out)
 	unsigned n = 0;
 
 	strcpy(out, "all");
-	if (!habit_trusts(&p->habit, &p->reads, &m, p->now, &v))
+	if (!habit_trusts(&p->habit, NULL, &p->reads, &m, p->now, &v))
 		return;
 	for (unsigned i = 0; i < p->count; i++) {
 		if (p->version[i] != 'v' && (p->version[i] == (char)m.newest.version || !verdict_excludes(&v, &p->reads, p->at[i])))
