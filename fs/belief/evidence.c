@@ -173,7 +173,7 @@ static bool trusts(const struct habit *h, const struct reads *r, const struct mo
 	chance = -expm1(-s.rate * fmax(s.mean, m->gap));
 	far = far_from(&s, chance);
 	/* Where more read just now, what was seen in quieter times says little. */
-	if (chance <= CHANCE_MAX && s.odds >= ODDS &&
+	if (opened > far && chance <= CHANCE_MAX && s.odds >= ODDS &&
 	    count_between(r, opened - far, opened) <= s.crowd * (1 + saves_since(r, opened - far)) + 1 + 2 * s.rate * far)
 		v.before = opened - far;
 	if (s.regular)
