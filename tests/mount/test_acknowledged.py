@@ -252,19 +252,23 @@ def close_and_sync_directory(fd):
 CLOSE, FSYNC, FDATASYNC = ("close", 0, os.close), ("fsync", 0, os.fsync), ("fdatasync", 0, os.fdatasync)
 SYNC, DSYNC = ("O_SYNC", os.O_SYNC, nothing), ("O_DSYNC", os.O_DSYNC, nothing)
 DIRECTORY = ("fsync of the directory after close", 0, close_and_sync_directory)
-COMMIT = [CLOSE, FSYNC] if QUICK else [CLOSE, FSYNC, FDATASYNC, DSYNC]
-DELAYED = [FSYNC] if QUICK else [FSYNC, FDATASYNC, SYNC, DIRECTORY]
+COMMIT = [CLOSE, FSYNC] if QUICK else [CLOSE, FSYNC, FDATASYNC, SYNC, DSYNC]
+DELAYED = [FSYNC] if QUICK else [FSYNC, FDATASYNC, SYNC, DSYNC, DIRECTORY]
+CUTS = [("the daemon is killed", signal.SIGKILL), ("the power fails", signal.SIGRTMIN)]
 
 
 class Killed:
 	"""A store whose daemon dies again and again."""
 
-	def __init__(self, t, options):
-		power = POWER if os.path.exists(POWER) else ""
+	def __init__(self, t, options, number=signal.SIGRTMIN if os.path.exists(POWER) else signal.SIGKILL):
+		if CONTROL:
+			raise Skip("there is no daemon")
+		if number != signal.SIGKILL and not os.path.exists(POWER):
+			raise Skip("nothing to cut the power with")
 		self.mount = t.new_mount(options=options)
-		self.number = signal.SIGRTMIN if power else signal.SIGKILL
-		if power:
-			self.mount.environment = {"LD_PRELOAD": power, "HISTORYFS_POWER_DIR": self.mount.store}
+		self.number = number
+		if number != signal.SIGKILL:
+			self.mount.environment = {"LD_PRELOAD": POWER, "HISTORYFS_POWER_DIR": self.mount.store}
 		self.mount.expect(r"dead mount|journal|recover")
 		self.mount.start()
 		self.made = 0
@@ -296,10 +300,8 @@ def found(path):
 	return read(f"{path}/{name}") if os.path.exists(f"{path}/{name}") else None
 
 
-def acknowledged(t, options, call):
-	if CONTROL:
-		raise Skip("there is no daemon")
-	store, lost = Killed(t, options), []
+def acknowledged(t, options, call, number):
+	store, lost = Killed(t, options, number), []
 	for name, road in ROADS:
 		# Who renames it last has been told of no write.
 		if options and call[2] is nothing and "whole" in name:
@@ -312,21 +314,19 @@ def acknowledged(t, options, call):
 	require(not lost, "\n".join(lost))
 
 
-@cases("commit: what {} has acknowledged is there when the daemon dies", [(call[0], call) for call in COMMIT])
-def commit(t, name, call):
-	acknowledged(t, (), call)
+@cases("commit: what {}", [(f"{call[0]} has acknowledged is there when {cut}", call, number) for call in COMMIT for cut, number in CUTS])
+def commit(t, name, call, number):
+	acknowledged(t, (), call, number)
 
 
-@cases("delayed: what {} has acknowledged is there when the daemon dies", [(call[0], call) for call in DELAYED])
-def delayed(t, name, call):
-	acknowledged(t, ("durability=delayed=1000",), call)
+@cases("delayed: what {}", [(f"{call[0]} has acknowledged is there when {cut}", call, number) for call in DELAYED for cut, number in CUTS])
+def delayed(t, name, call, number):
+	acknowledged(t, ("durability=delayed=1000",), call, number)
 
 
 @case("the cut is one: with a delay what was only closed is lost")
 def cut_is_one(t):
-	if CONTROL or not os.path.exists(POWER):
-		raise Skip("nothing to cut the power with")
-	store = Killed(t, ("durability=delayed=10000",))
+	store = Killed(t, ("durability=delayed=10000",), signal.SIGRTMIN)
 	path, _ = store.cut(rewritten, 0, os.close)
 	require(found(path) != NEW, "what was not synced is there")
 	store.mount.stop()
@@ -353,8 +353,6 @@ SPECIAL = {"in place, shorter": SHORT, "lines": b"1\n2\n3", "lines, temp to appe
 
 @case("msync: pages of a temp file that was renamed while it was mapped")
 def mapped(t):
-	if CONTROL:
-		raise Skip("there is no daemon")
 	for options in ((), ("durability=delayed=1000",)):
 		store = Killed(t, options)
 
@@ -432,9 +430,8 @@ def torn(t, name, sync, more):
 
 @case("fsync of a document that is not complete puts on disk what was done before")
 def before_it(t):
-	if CONTROL:
-		raise Skip("there is no daemon")
 	store = Killed(t, ("durability=delayed=10000",))
+	store.mount.expect(r"refused .*s\.json")
 
 	def road(d, more, end):
 		write(f"{d}/s.json", NEW)
