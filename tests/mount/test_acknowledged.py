@@ -8,6 +8,7 @@ import errno
 import json
 import mmap
 import os
+import shutil
 import signal
 
 from harness import (CONTROL, HISTORYCTL, QUICK, Skip, case, cases, clear, command, equal, eventually, fails, forked, libc, main, read, require, write,
@@ -371,6 +372,21 @@ def mapped(t):
 		path, data = store.cut(road, 0, nothing)
 		equal(found(path), data, f"with {options}")
 		store.mount.stop()
+
+
+@case("sync DIR: a copy of data.mdb alone has all that was acknowledged")
+def copy_of_data(t):
+	if CONTROL:
+		raise Skip("there is no store")
+	for options in ((), ("durability=delayed=1000",)):
+		with t.new_mount(options=options) as m:
+			copy = t.place("copy")
+			for n in range(100):
+				write(f"{m.path}/{n}.json", NEW)
+			command("sync", m.path)
+			shutil.copy(f"{m.store}/data.mdb", copy)
+		equal(command(HISTORYCTL, "--store", copy, "ls").stdout.count("\n"), 101, f"lines of ls, a head and the sessions, with {options}")
+		equal(command(HISTORYCTL, "--store", copy, "cat", "99").stdout.encode(), NEW, "the last session")
 
 
 # ---- Not complete ----------------------------------------------------------------------------------------------
