@@ -23,6 +23,7 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	atomic_init(&h->unread, kind == HANDLE_DOCUMENT && !handle_writes(h));
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->idle, NULL);
+	pthread_mutex_lock(&h->lock);
 	if (inode)
 		inodes_add_handle(m->inodes, inode, h);
 	*ret = h;

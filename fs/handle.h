@@ -83,6 +83,7 @@ struct handle {
 	struct process writer;		/* who wrote last; also of a plain file */
 };
 
+/* With its lock: it is among those of its inode at once. -ENOMEM. */
 int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inode *inode, int flags, const struct process *opener, struct handle **ret);
 /* Frees the handle and lets go of its inode. */
 void handle_free(struct mount *m, struct handle *h);

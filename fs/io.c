@@ -103,6 +103,7 @@ static int open_file(struct mount *m, const struct process *who, struct store_at
 		err = inodes_open(m->inodes, a->ino, a->parent, a->name, &inode);
 	if (err)
 		return err;
+	/* A rename that finds it waits until it is open. */
 	err = handle_new(m, kind, a->ino, inode, flags, who, &h);
 	if (err) {
 		inodes_close(m->inodes, inode, &unlinked);
@@ -122,6 +123,7 @@ static int open_file(struct mount *m, const struct process *who, struct store_at
 				err = store_setattr(m->store, a->ino, &zero, STORE_SET_SIZE, NULL);
 		}
 	}
+	handle_unlock(h);
 	if (err) {
 		handle_free(m, h);
 		return err;
@@ -141,6 +143,7 @@ static int open_status(struct mount *m, const struct process *who, int flags, st
 	if (err)
 		return err;
 	err = control_status(m, &h->bytes, &h->size);
+	handle_unlock(h);
 	if (err) {
 		handle_free(m, h);
 		return err;

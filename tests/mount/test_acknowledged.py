@@ -149,6 +149,18 @@ def renamed_session(d, more, end):
 	return NEW
 
 
+def renamed_over_another(d, more, end):
+	write(f"{d}/s.json", SHORT)
+	write(f"{d}/u.json", OLD)
+	forked(read, f"{d}/u.json")
+	fd = opened(f"{d}/u.json", more)
+	write_all(fd, NEW[:HALF])
+	forked(os.rename, f"{d}/u.json", f"{d}/s.json")
+	write_all(fd, NEW[HALF:])
+	end(fd)
+	return NEW
+
+
 def aside(d, more, end):
 	write(f"{d}/s.json", OLD)
 	os.rename(f"{d}/s.json", f"{d}/s.json.bak")
@@ -231,7 +243,8 @@ ROADS = [
 	("temp to append to", lambda *a: temp(*a, flags=os.O_WRONLY | os.O_CREAT | os.O_APPEND)),
 	("temp of another name", lambda *a: temp(*a, "tmpx2_k1")), (".json temp, whole", lambda *a: temp_whole(*a, "t.json")),
 	(".json temp, in the middle", lambda *a: temp(*a, "t.json")), (".json temp, saved once", temp_reopened), (".json temp, fsynced once", temp_saved_twice),
-	("a session that is renamed meanwhile", renamed_session), ("set aside", aside), ("set aside, temp", aside_temp), ("a copy", copied),
+	("a session that is renamed meanwhile", renamed_session), ("a session that is renamed over another", renamed_over_another),
+	("set aside", aside), ("set aside, temp", aside_temp), ("a copy", copied),
 	("written by a child", written_by_a_child), ("lines", lines), ("lines, temp to append to", temp_lines), ("lines, temp", rewritten_lines),
 ]
 
@@ -352,25 +365,26 @@ def seen(t, name, options, call):
 SPECIAL = {"in place, shorter": SHORT, "lines": b"1\n2\n3", "lines, temp to append to": b"1\n2\n34\n5\n", "lines, temp": b"1\n2\n34\n5\n"}
 
 
-@case("msync: pages of a temp file that was renamed while it was mapped")
+@case("msync, fsync, close: pages of a temp file that was renamed while it was mapped")
 def mapped(t):
 	for options in ((), ("durability=delayed=1000",)):
 		store = Killed(t, options)
 
-		def road(d, more, end):
+		def road(d, sync, end):
 			write(f"{d}/s.json", OLD)
-			fd = opened(f"{d}/s.json.tmp", more, os.O_RDWR | os.O_CREAT)
+			fd = opened(f"{d}/s.json.tmp", 0, os.O_RDWR | os.O_CREAT)
 			os.ftruncate(fd, len(NEW))
 			pages = mmap.mmap(fd, len(NEW))
 			pages[:HALF] = NEW[:HALF]
-			pages.flush()
 			by_another(f"{d}/s.json.tmp", f"{d}/s.json")
 			pages[HALF:] = NEW[HALF:]
-			pages.flush()
+			if sync:
+				pages.flush()
 			end(fd)
 			return NEW
-		path, data = store.cut(road, 0, nothing)
-		equal(found(path), data, f"with {options}")
+		for sync, end in ((True, nothing), (False, os.fsync)) + (() if options else ((False, os.close),)):
+			path, data = store.cut(road, sync, end)
+			equal(found(path), data, f"with {options}, {sync}, {end}")
 		store.mount.stop()
 
 
