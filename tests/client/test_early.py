@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Temp files that are opened before the session is read, and such that are renamed before they are closed, perhaps before all is written."""
+import contextlib
 import errno
 import os
 import random
@@ -311,6 +312,33 @@ def crowd(t, name, suffix):
 				if some.random() < 0.5:
 					f.flush()
 				os.replace(f.name, path)
+	together([lambda who=who: writer(who) for who in "abcdefgh"])
+	found = contents(path)
+	equal((len(found), len(set(found))), (1 + 8 * saves, 1 + 8 * saves), "messages, and different ones")
+	equal(os.listdir(t.dir), ["s.json"], "names")
+
+
+@cases("eight writers at once, renamed by another {}", [("at any time", False), ("at any time, duplicates are closed and children exec meanwhile", True)])
+def crowd_by_others(t, name, disturbed):
+	path, saves = t.path("s.json"), 5 if QUICK else 12
+	forked(write, path, document("first"))
+
+	def writer(who):
+		some = random.Random(SEED + ord(who))
+		for n in range(saves):
+			mine = document(*contents(path), f"{who}{n}")
+			cuts = sorted(some.randrange(len(mine) + 1) for _ in range(3))
+			fd, when = os.open(t.path(f"t{who}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), some.randrange(4)
+			for i, (start, end) in enumerate(zip([0] + cuts, cuts + [len(mine)])):
+				if i == when:
+					forked(os.rename, t.path(f"t{who}"), path)
+				os.write(fd, mine[start:end])
+				if disturbed and some.random() < 0.3:
+					with contextlib.suppress(OSError):	# it may say that the document is not complete yet
+						os.close(os.dup(fd))
+				if disturbed and some.random() < 0.1:
+					command("true")
+			os.close(fd)
 	together([lambda who=who: writer(who) for who in "abcdefgh"])
 	found = contents(path)
 	equal((len(found), len(set(found))), (1 + 8 * saves, 1 + 8 * saves), "messages, and different ones")
