@@ -266,6 +266,7 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 {
 	struct store_attr former;
 	bool anew = (fi->flags & O_TRUNC) != 0, fresh;
+	uint64_t stored;
 	int err;
 
 	aside_settle_ino(m->asides, ino);
@@ -274,6 +275,9 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 		aside_make_ino(m->asides, who, ino);
 	if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, a))
 		err = 0;
+	/* By a descriptor (/proc/self/fd) of what has become another file since that was opened. */
+	if (!anew && (err == -ENOENT || (!err && !a->parent)) && (stored = inodes_stored(m->inodes, ino)))
+		err = store_getattr(m->store, stored, a);
 	/* The name was looked up, and then the file was renamed or waits for that (rule 14): the name is what is meant. */
 	if (anew && (err == -ENOENT || (!err && !a->parent))) {
 		bool known = !err && temps_place(m->temps, a, &a->parent);
@@ -494,19 +498,53 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	save_flush(req, h, &who, false, 0);
 }
 
+struct unsaved {
+	const struct process *who;
+	struct handle *found;		/* locked */
+	bool busy;
+};
+
+static void visit_unsaved(struct handle *h, void *arg)
+{
+	struct unsaved *u = arg;
+
+	if (u->found || !handle_writes(h) || h->opener.tgid != u->who->tgid || h->opener.start != u->who->start)
+		return;
+	if (pthread_mutex_trylock(&h->lock)) {
+		u->busy = true;
+		return;
+	}
+	u->busy |= h->saving;
+	if (!h->saving && !atomic_load(&h->closing) && h->has_draft && h->dirty)
+		u->found = h;
+	else
+		pthread_mutex_unlock(&h->lock);
+}
+
 /* Replies: err. */
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(fi);
-	struct process who;
+	struct process who = caller(req);
 
-	if (!handle_writes(h)) {
-		fuse_reply_err(req, -store_sync(m->store));
-		return;
-	}
-	who = caller(req);
 	handle_lock(h);
+	if (h->kind == HANDLE_DOCUMENT && !(h->has_draft && h->dirty)) {
+		struct unsaved u = { &who, NULL, false };
+		uint64_t number = h->inode->ino;
+
+		/* What the process has written through another descriptor is in the file, too. */
+		handle_unlock(h);
+		do {
+			u.busy = false;
+			inodes_visit(m->inodes, number, visit_unsaved, &u);
+		} while (!u.found && u.busy && !nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL));
+		if (!u.found) {
+			fuse_reply_err(req, -store_sync(m->store));
+			return;
+		}
+		h = u.found;
+	}
 	save_flush(req, h, &who, true, 0);
 }
 

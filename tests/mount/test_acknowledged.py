@@ -263,11 +263,19 @@ def close_and_sync_directory(fd):
 	os.close(fd)
 
 
+def fsync_of_another(fd):
+	"""A descriptor of its own, as of those who sync a file by its name."""
+	other = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+	os.fsync(other)
+	os.close(other)
+
+
+ANOTHER = ("fsync of another descriptor", 0, fsync_of_another)
 CLOSE, FSYNC, FDATASYNC = ("close", 0, os.close), ("fsync", 0, os.fsync), ("fdatasync", 0, os.fdatasync)
 SYNC, DSYNC = ("O_SYNC", os.O_SYNC, nothing), ("O_DSYNC", os.O_DSYNC, nothing)
 DIRECTORY = ("fsync of the directory after close", 0, close_and_sync_directory)
-COMMIT = [CLOSE, FSYNC] if QUICK else [CLOSE, FSYNC, FDATASYNC, SYNC, DSYNC]
-DELAYED = [FSYNC] if QUICK else [FSYNC, FDATASYNC, SYNC, DSYNC, DIRECTORY]
+COMMIT = [CLOSE, FSYNC] if QUICK else [CLOSE, FSYNC, FDATASYNC, SYNC, DSYNC, ANOTHER]
+DELAYED = [FSYNC] if QUICK else [FSYNC, FDATASYNC, SYNC, DSYNC, DIRECTORY, ANOTHER]
 CUTS = [("the daemon is killed", signal.SIGKILL), ("the power fails", signal.SIGRTMIN)]
 
 
