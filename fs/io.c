@@ -471,11 +471,17 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 		err = write_plain(m, h, &who, buf, size, offset, fi->flags & O_APPEND);
 	if (err == -ESTALE && h->kind == HANDLE_DOCUMENT)
 		err = h->appends ? save_append(m, h, &who, buf, size) : write_draft(m, h, &who, buf, size, offset);
-	/* With O_SYNC: of a plain file the kernel asks for an fsync by itself. */
+	/*
+	 * With O_SYNC; of a plain file the kernel asks for an fsync by itself. Not what ends in the middle: the new beginning and the old rest may be JSON,
+	 * too, and are no document that somebody wrote.
+	 */
 	if (!err && (fi->flags & O_DSYNC) && h->kind == HANDLE_DOCUMENT) {
 		handle_lock(h);
-		save_flush(req, h, &who, true, size);
-		return;
+		if ((fi->flags & O_APPEND) || (uint64_t)offset + size >= draft_size(&h->draft)) {
+			save_flush(req, h, &who, true, size);
+			return;
+		}
+		handle_unlock(h);
 	}
 	if (err)
 		fuse_reply_err(req, -err);

@@ -446,6 +446,22 @@ def middle(t, name, sync, more):
 				equal(read(path), data, "in the end")
 
 
+@cases("{} in pieces that end in the middle of a text: what others see is never mixed", SYNCS[2:])
+def mixed(t, name, sync, more):
+	path, data = t.path("s.json"), NEW.replace(b"old", b"new")
+	write(path, NEW)
+
+	def program():
+		fd = os.open(path, os.O_WRONLY | more)
+		for at in range(0, len(data), 40):
+			write_all(fd, data[at:at + 40])
+			require(CONTROL or forked(read, path) in (NEW, data), f"at byte {at}: {forked(read, path)}")
+		equal(forked(read, path), data, "before it is closed")
+		os.close(fd)
+	forked(program)
+	equal(read(path), data, "in the end")
+
+
 @cases("{} of a document that is not complete: the last good version stands, close says EINVAL, the bytes are kept", SYNCS)
 def torn(t, name, sync, more):
 	if CONTROL:
