@@ -89,11 +89,24 @@ static enum renamed_seen seen_of(struct mount *m, const struct process *who, uin
 	return seen;
 }
 
+int unlink_file(struct mount *m, const struct process *who, uint64_t parent, const char *name, struct store_attr *a)
+{
+	uint64_t ino = a->ino;
+	struct inode *inode;
+	bool open = inodes_leave(m->inodes, ino, &inode), awaited = temps_awaited(m->temps, a);
+	int err = store_unlink(m->store, parent, name, open || awaited, a);
+
+	if (inodes_left(m->inodes, inode, !err && !awaited, who))
+		store_forget(m->store, ino);
+	return err;
+}
+
 int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 		   unsigned flags)
 {
 	struct store_attr from, to;
-	bool exists, lost, unread;
+	struct inode *inode = NULL;
+	bool exists, lost, unread, keep, gone, awaited;
 	int err = store_lookup(m->store, parent, name, &from);
 
 	if (err == -ENOENT)
@@ -104,20 +117,23 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 	if (err && !lost)
 		return err;
 	exists = store_lookup(m->store, new_parent, new_name, &to) == 0;
+	gone = exists && from.ino != to.ino && !(flags & STORE_EXCHANGE);
+	awaited = gone && temps_awaited(m->temps, &to);
+	keep = !gone || inodes_leave(m->inodes, to.ino, &inode) || awaited;
 	if (lost)
-		err = store_relink(m->store, from.ino, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
+		err = store_relink(m->store, from.ino, new_parent, new_name, flags, keep);
 	else
-		err = store_rename(m->store, parent, name, new_parent, new_name, flags, exists && inodes_is_open(m->inodes, to.ino));
+		err = store_rename(m->store, parent, name, new_parent, new_name, flags, keep);
+	if (inodes_left(m->inodes, inode, gone && !err && !awaited, who))
+		store_forget(m->store, to.ino);
 	if (err || (exists && from.ino == to.ino))
 		return err;
 	inodes_renamed(m->inodes, from.ino, new_parent, new_name);
 	if (exists && (flags & STORE_EXCHANGE))
 		inodes_renamed(m->inodes, to.ino, parent, name);
-	else if (exists)
-		inodes_unlinked(m->inodes, to.ino, who);
 	unread = from.kind == STORE_DOCUMENT && temps_unread(m->temps, &from);
 	if (exists)
-		temps_forget(m->temps, &to);
+		temps_unlinked(m->temps, &to);
 	temps_forget(m->temps, &from);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
 		renamed_add(m->renamed, from.ino, parent, name, who, seen_of(m, who, parent, name));
@@ -212,8 +228,8 @@ static void end(struct asides *t, unsigned i)
 	} else if (!a->made && !store_lookup(m->store, a->attr.parent, a->attr.name, &now) && now.ino == a->attr.ino) {
 		if (!exists)
 			err = rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
-		else if (!(err = store_unlink(m->store, a->attr.parent, a->attr.name, false, NULL)))
-			inodes_unlinked(m->inodes, a->attr.ino, &a->who);
+		else
+			err = unlink_file(m, &a->who, a->attr.parent, a->attr.name, &now);
 	}
 	/* Its process was told long ago that this was done. */
 	if (err)
@@ -279,11 +295,9 @@ static bool make_room(struct mount *m, const struct process *who, uint64_t paren
 
 	if (store_lookup(m->store, parent, backup, &there))
 		return true;
-	if ((there.kind != STORE_SCRATCH && there.kind != STORE_DOCUMENT) ||
-	    store_unlink(m->store, parent, backup, inodes_is_open(m->inodes, there.ino), &there))
+	if ((there.kind != STORE_SCRATCH && there.kind != STORE_DOCUMENT) || unlink_file(m, who, parent, backup, &there))
 		return false;
-	inodes_unlinked(m->inodes, there.ino, who);
-	temps_forget(m->temps, &there);
+	temps_unlinked(m->temps, &there);
 	return true;
 }
 

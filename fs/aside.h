@@ -57,6 +57,8 @@ bool aside_unlink(struct asides *t, const struct process *who, uint64_t parent, 
 /* The process renames its backup back to the name of the session that is away. False: it is none. */
 bool aside_back(struct asides *t, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
 
+/* Takes the name from the file *a, which is what was unlinked afterwards. Its bytes go when nobody has it open. */
+int unlink_file(struct mount *m, const struct process *who, uint64_t parent, const char *name, struct store_attr *a);
 /* A rename as on any filesystem. `flags`: STORE_NOREPLACE, STORE_EXCHANGE. */
 int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 		   unsigned flags);

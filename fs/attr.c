@@ -117,6 +117,19 @@ static int stored_attr(struct mount *m, uint64_t ino, struct store_attr *ret)
 	return err;
 }
 
+/* What the thread means that was led to a number which nothing has any more: what now has the name. */
+static int attr_by_name(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
+{
+	char name[STORE_NAME_MAX + 1];
+	uint64_t parent;
+	int err;
+
+	if (!looked_name(m->looked, who->tid, ino, &parent, name))
+		return -ENOENT;
+	err = store_lookup(m->store, parent, name, ret);
+	return err == -ENOENT && inodes_find_embryo(m->inodes, parent, name, 0, ret) ? 0 : err;
+}
+
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
 	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
@@ -133,6 +146,8 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 	/* It has been saved between the two. */
 	if (err == -ENOENT)
 		err = stored_attr(m, ino, ret);
+	if (err == -ENOENT)
+		err = attr_by_name(m, who, ino, ret);
 	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))
 		return err;
 	/* To its writer it still has its name (rule 14). */

@@ -12,6 +12,7 @@
 
 struct inodes {
 	pthread_mutex_t lock;
+	pthread_cond_t left;		/* with `lock`: one that was leaving is not any more */
 	struct inode *buckets[BUCKETS];	/* lock */
 	unsigned embryos;		/* lock */
 	uint64_t hatched;		/* lock */
@@ -24,6 +25,7 @@ int inodes_new(struct inodes **ret)
 	if (!t)
 		return -ENOMEM;
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->left, NULL);
 	*ret = t;
 	return 0;
 }
@@ -40,6 +42,7 @@ void inodes_free(struct inodes *t)
 			free(n);
 		}
 	}
+	pthread_cond_destroy(&t->left);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -71,7 +74,8 @@ int inodes_open(struct inodes *t, uint64_t ino, uint64_t parent, const char *nam
 	struct inode *i;
 
 	pthread_mutex_lock(&t->lock);
-	i = *find(t, ino);
+	while ((i = *find(t, ino)) && i->leaving && i->opens == i->leaving)
+		pthread_cond_wait(&t->left, &t->lock);
 	if (!i)
 		i = add(t, ino, parent, name);
 	if (i)
@@ -166,20 +170,65 @@ int inodes_open_embryo(struct inodes *t, struct store_attr *a, pid_t creator, bo
 	return err;
 }
 
-bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked)
+/* Needs the lock. */
+static bool close_one(struct inodes *t, struct inode *i, bool *ret_unlinked)
 {
-	bool last;
+	bool last = --i->opens == 0;
 
-	pthread_mutex_lock(&t->lock);
-	last = --i->opens == 0;
 	*ret_unlinked = i->unlinked;
 	if (last) {
 		*find(t, i->ino) = i->chain;
 		t->embryos -= i->embryo;
 		free(i);
 	}
+	return last;
+}
+
+bool inodes_close(struct inodes *t, struct inode *i, bool *ret_unlinked)
+{
+	bool last;
+
+	pthread_mutex_lock(&t->lock);
+	last = close_one(t, i, ret_unlinked);
 	pthread_mutex_unlock(&t->lock);
 	return last;
+}
+
+bool inodes_leave(struct inodes *t, uint64_t ino, struct inode **ret)
+{
+	struct inode *i;
+	bool keep;
+
+	pthread_mutex_lock(&t->lock);
+	i = *find(t, ino);
+	if (!i)
+		i = add(t, ino, 0, "");
+	keep = !i || i->opens > i->leaving;
+	if (i) {
+		i->opens++;
+		i->leaving++;
+	}
+	pthread_mutex_unlock(&t->lock);
+	*ret = i;
+	return keep;
+}
+
+bool inodes_left(struct inodes *t, struct inode *i, bool gone, const struct process *who)
+{
+	bool last, unlinked;
+
+	if (!i)
+		return false;
+	pthread_mutex_lock(&t->lock);
+	i->leaving--;
+	if (gone) {
+		i->unlinked = true;
+		i->unlinker = *who;
+	}
+	last = close_one(t, i, &unlinked);
+	pthread_cond_broadcast(&t->left);
+	pthread_mutex_unlock(&t->lock);
+	return last && unlinked;
 }
 
 bool inodes_find_embryo(struct inodes *t, uint64_t parent, const char *name, pid_t creator, struct store_attr *ret)
@@ -267,10 +316,12 @@ struct handle *inodes_any(struct inodes *t)
 
 bool inodes_is_open(struct inodes *t, uint64_t ino)
 {
+	struct inode *i;
 	bool open;
 
 	pthread_mutex_lock(&t->lock);
-	open = *find(t, ino) != NULL;
+	i = *find(t, ino);
+	open = i && i->opens > i->leaving;
 	pthread_mutex_unlock(&t->lock);
 	return open;
 }

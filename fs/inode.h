@@ -28,6 +28,7 @@ struct inode {
 	struct inode *chain;
 	/* All under the table's lock. */
 	unsigned opens;
+	unsigned leaving;	/* so many of them only take the name from it */
 	uint64_t parent;
 	char name[STORE_NAME_MAX + 1];
 	bool embryo;
@@ -79,6 +80,13 @@ uint64_t inodes_stored(struct inodes *t, uint64_t ino);
 struct handle *inodes_any(struct inodes *t);
 
 bool inodes_is_open(struct inodes *t, uint64_t ino);
+/*
+ * Before a file's name is taken, and after that. True: it is open, and its bytes are to be kept. False: nobody opens it before
+ * inodes_left; who waits for that then looks whether it has a name. *ret is for inodes_left, which takes NULL too.
+ */
+bool inodes_leave(struct inodes *t, uint64_t ino, struct inode **ret);
+/* `gone`: its name is gone, by `who`. True: it is for the caller to forget the file in the store. */
+bool inodes_left(struct inodes *t, struct inode *i, bool gone, const struct process *who);
 /* False: nobody has it open. */
 bool inodes_unlinked(struct inodes *t, uint64_t ino, const struct process *who);
 void inodes_renamed(struct inodes *t, uint64_t ino, uint64_t parent, const char *name);

@@ -265,7 +265,7 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 		       struct fuse_file_info *fi, struct handle **ret)
 {
 	struct store_attr former;
-	bool anew = (fi->flags & O_TRUNC) != 0, fresh;
+	bool anew = (fi->flags & O_TRUNC) != 0, gone, fresh;
 	uint64_t stored;
 	int err;
 
@@ -293,20 +293,27 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 		if (known)
 			a->parent = 0;
 	}
-	/* It has lost its name since that was looked up, and what is saved through it would have none. */
-	if (!err && !a->parent && a->kind == STORE_DOCUMENT && (fi->flags & O_ACCMODE) != O_RDONLY) {
-		if (anew && looked_name(m->looked, who->tid, ino, &former.parent, former.name))
-			return open_by_name(m, req, who, former.parent, former.name, a->mode, fi, a, &fresh, ret);
-		err = -ENOENT;
+	/*
+	 * It has lost its name since that was looked up, and what is saved through it would have none: it is opened as if that had come after.
+	 * One that was being made, and was refused, is made again.
+	 */
+	gone = err == -ENOENT || (!err && !a->parent && a->kind == STORE_DOCUMENT);
+	if (gone && (fi->flags & O_ACCMODE) != O_RDONLY) {
+		if (!looked_name(m->looked, who->tid, ino, &former.parent, former.name) || !store_is_document_name(former.name))
+			err = -ENOENT;
+		else if (anew || err)
+			return open_by_name(m, req, who, former.parent, former.name, err ? 0600 : a->mode, fi, a, &fresh, ret);
+		else
+			a->parent = former.parent;
 	}
 	if (!err && anew)
 		err = claim(m, who, a, fi->flags);
 	if (!err)
 		err = open_file(m, who, a, fi->flags, false, 0, NULL, ret);
 	/* It may have been renamed since that was looked up. */
-	if (!err)
+	if (!err && (*ret)->kind == HANDLE_DOCUMENT)
 		looked_name(m->looked, who->tid, ino, &(*ret)->parent, (*ret)->name);
-	if (!err && !anew && is_gone(m, a)) {
+	if (!err && !anew && !gone && is_gone(m, a)) {
 		handle_free(m, *ret);
 		err = -ENOENT;
 	}
@@ -330,8 +337,11 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			err = open_linked(m, req, &who, ino, &a, fi, &h);
 		while (err == -ESTALE && a.kind == STORE_DOCUMENT);
 		/* The kernel looks again for what the name stands for now. */
-		if (err == -ENOENT)
+		if (err == -ENOENT) {
 			err = -ESTALE;
+			if (fi->flags & O_TRUNC)
+				looked_stale(m->looked, who.tid);
+		}
 	}
 	if (err) {
 		fuse_reply_err(req, -err);

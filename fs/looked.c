@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define THREADS 256	/* one that is driven out is only asked less exactly */
+#define STALE UINT64_MAX	/* in place of a file's number: it has gone, and the thread looks again */
 
 struct look {
 	pid_t thread;
@@ -64,4 +65,22 @@ bool looked_name(struct looked *l, pid_t thread, uint64_t ino, uint64_t *ret_par
 	}
 	pthread_mutex_unlock(&l->lock);
 	return found;
+}
+
+void looked_stale(struct looked *l, pid_t thread)
+{
+	looked_note(l, thread, STALE, 0, "");
+}
+
+bool looked_again(struct looked *l, pid_t thread)
+{
+	struct look *e = &l->looks[(unsigned)thread % THREADS];
+	bool again;
+
+	pthread_mutex_lock(&l->lock);
+	again = thread > 0 && e->thread == thread && e->ino == STALE;
+	if (again)
+		e->ino = 0;
+	pthread_mutex_unlock(&l->lock);
+	return again;
 }

@@ -48,6 +48,15 @@ static bool find_own(struct mount *m, fuse_req_t req, uint64_t parent, const cha
 	return temps_find(m, &who, parent, name, a);
 }
 
+static void claim_own(fuse_req_t req, struct store_attr *a)
+{
+	struct mount *m = mount_of(req);
+	struct process who = caller(req);
+
+	if (a->parent != STORE_REJECTED && temps_claim(m, &who, a) == -ESTALE)
+		temps_find(m, &who, a->parent, a->name, a);
+}
+
 /*
  * Who has just renamed a document away learns nothing by its absence: it makes it anew from what it knew (rule 13). Other tasks of the
  * same event loop do.
@@ -96,6 +105,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		if (!store_is_document_name(name) && (err == -ENOENT || (!err && a.kind == STORE_SCRATCH)) &&
 		    find_own(m, req, parent, name, err, &a))
 			err = 0;
+		/* It was told to look again, once: the kernel does so no second time. */
+		if (!err && a.kind == STORE_SCRATCH && looked_again(m->looked, fuse_req_ctx(req)->pid))
+			claim_own(req, &a);
 	}
 	if (atomic_load(&m->unsettled) && parent != CONTROL_DIRECTORY && store_is_document_name(name)) {
 		handle_settle(m, err ? 0 : a.ino, parent, name);
@@ -118,12 +130,18 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 				tickets_shown(m->tickets, &who, parent, name, ino, version);
 		}
 	}
-	if (!err && a.kind == STORE_DOCUMENT)
+	if (!err && (a.kind == STORE_DOCUMENT || a.kind == STORE_SCRATCH))
 		looked_note(m->looked, fuse_req_ctx(req)->pid, a.ino, parent, name);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
 		reply_entry(req, &a);
+}
+
+/* A number that nothing has any more. The kernel then looks again for what the name stands for now; ENOENT it would hand on, of open too. */
+static int stale(int err)
+{
+	return err == -ENOENT ? -ESTALE : err;
 }
 
 /* Replies: attr, err. */
@@ -133,7 +151,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct process who = caller(req);
 	struct store_attr a;
 	struct stat st;
-	int err = attr_for(m, &who, ino, &a);
+	int err = stale(attr_for(m, &who, ino, &a));
 
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -192,7 +210,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	if (!err)
 		err = attr_for(m, &who, ino, &a);
 	if (err) {
-		fuse_reply_err(req, -err);
+		fuse_reply_err(req, -stale(err));
 		return;
 	}
 	attr_stat(&a, &st);
@@ -254,7 +272,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	int err = store_readlink(mount_of(req)->store, ino, target, sizeof(target));
 
 	if (err)
-		fuse_reply_err(req, -err);
+		fuse_reply_err(req, -stale(err));
 	else
 		fuse_reply_readlink(req, target);
 }
@@ -287,11 +305,9 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	if (!err)
-		err = store_unlink(m->store, parent, name, inodes_is_open(m->inodes, a.ino), &a);
-	if (!err) {
-		inodes_unlinked(m->inodes, a.ino, &who);
-		temps_forget(m->temps, &a);
-	}
+		err = unlink_file(m, &who, parent, name, &a);
+	if (!err)
+		temps_unlinked(m->temps, &a);
 	if (!err && store_is_document_name(name)) {
 		tickets_unlinked(m->tickets, &who, parent, name);
 		tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0);

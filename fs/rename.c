@@ -114,6 +114,21 @@ static void refused(const struct process *who, const struct source *from, const 
 		 (unsigned long long)save->error_offset);
 }
 
+/* The save itself; whether the temp file's bytes are still needed is found out and settled around it. */
+static int save_source(struct mount *m, const struct process *who, const struct source *from, struct store_save *save, bool last)
+{
+	struct inode *inode = NULL;
+	int err;
+
+	if (from->attr.kind == STORE_SCRATCH)
+		save->from_keep = inodes_leave(m->inodes, from->attr.ino, &inode) || !last;
+	err = store_save(m->store, save);
+	/* What others wait for is forgotten with the last of them (temps_done). */
+	if (inodes_left(m->inodes, inode, !err && !from->temp, who))
+		store_forget(m->store, from->attr.ino);
+	return err;
+}
+
 /* `empty`: not its bytes, which are not complete; but the name is there from now on. */
 static int rename_as_save(struct mount *m, const struct process *who, struct source *from, const struct store_attr *to, uint64_t parent,
 			  const char *name, bool last, bool empty)
@@ -136,7 +151,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 			.ino = to ? to->ino : 0, .parent = parent, .name = name, .prefix = d->base, .prefix_size = d->keep,
 			.tail = d->tail, .tail_size = d->tail_size, .mode = from->attr.mode & 07777, .uid = from->attr.uid, .gid = from->attr.gid,
 			.from_ino = from->attr.ino, .from_version = from->fresh ? from->version : 0,
-			.from_keep = !last || inodes_is_open(m->inodes, from->attr.ino), .from_log = has_log(from, who),
+			.from_log = has_log(from, who),
 		};
 		if (!draft_size(d))
 			save->flags |= STORE_SAVE_EMPTY;
@@ -150,7 +165,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		save_fill(&w, m, from->set, who, parent, name);
 		if (former)
 			temps_leaving(m->temps, &from->attr, former);
-		err = store_save(m->store, save);
+		err = save_source(m, who, from, save, last);
 	}
 	if (!err) {
 		save_note(m, from->set, parent, name, save);
@@ -158,7 +173,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		from->saved = empty ? 0 : save->version;
 		/* It may have come back from another name (rule 13). */
 		inodes_renamed(m->inodes, save->saved_ino, parent, name);
-		if (!from->temp)
+		if (!from->temp && from->attr.kind == STORE_DOCUMENT)
 			inodes_unlinked(m->inodes, from->attr.ino, who);
 	} else if (err != -EINVAL || (last && !(from->open.first && from->attr.kind == STORE_SCRATCH))) {
 		refused(who, from, name, save, err);

@@ -260,6 +260,9 @@ static void flushed(struct store_save *save)
 		save_done(w->mount, h, w);
 	else if (err != -EINVAL)
 		h->refused = err;	/* what is incomplete gets another chance at release */
+	/* Who was told so finds the file as release leaves it. */
+	if (err)
+		handle_unsettled(w->mount, h, true);
 	h->saving = false;
 	pthread_cond_broadcast(&h->idle);
 	pthread_mutex_unlock(&h->lock);

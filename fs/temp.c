@@ -570,18 +570,51 @@ bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, c
 	return e != NULL;
 }
 
-void temps_forget(struct temps *t, const struct store_attr *a)
+/* A thread that was told of the file is about to open it. */
+static bool is_awaited(const struct temp *e)
 {
-	struct temp *e, *gone = NULL;
+	return e->reserved && !e->document && process_alive(&e->who);
+}
+
+bool temps_awaited(struct temps *t, const struct store_attr *a)
+{
+	const struct temp *e;
+	bool awaited = false;
 
 	pthread_mutex_lock(&t->lock);
-	while ((e = temp_find(t, a->name, a->ino)))
-		temp_discard(t, e, &gone);
+	for (e = *temp_bucket(t, a->name); e && !awaited; e = e->chain)
+		awaited = e->ino == a->ino && is_awaited(e);
+	pthread_mutex_unlock(&t->lock);
+	return awaited;
+}
+
+static void forget(struct temps *t, const struct store_attr *a, bool all)
+{
+	struct temp *e, *next, *gone = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	for (e = *temp_bucket(t, a->name); e; e = next) {
+		next = e->chain;
+		if (e->ino == a->ino && !all && is_awaited(e))
+			temp_lose(t, e);
+		else if (e->ino == a->ino)
+			temp_discard(t, e, &gone);
+	}
 	pthread_mutex_unlock(&t->lock);
 	for (; gone; gone = e) {
 		e = gone->chain;
 		temp_destroy(gone);
 	}
+}
+
+void temps_unlinked(struct temps *t, const struct store_attr *a)
+{
+	forget(t, a, false);
+}
+
+void temps_forget(struct temps *t, const struct store_attr *a)
+{
+	forget(t, a, true);
 }
 
 unsigned temps_waiting(struct temps *t)

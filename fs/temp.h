@@ -115,7 +115,11 @@ bool temps_shared(struct temps *t, const struct temp *e);
 
 /* The process removes its file under a name that leads to inode `linked`, or 0. True: that is done, what has the name is another's. */
 bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t linked);
-/* The file was unlinked, or renamed otherwise. */
+/* Whether a thread is about to open that file: it is to be kept when its name is taken. */
+bool temps_awaited(struct temps *t, const struct store_attr *a);
+/* The file was unlinked. Who is about to open it still finds it. */
+void temps_unlinked(struct temps *t, const struct store_attr *a);
+/* The file was renamed to a name of another kind. */
 void temps_forget(struct temps *t, const struct store_attr *a);
 
 /* Files that have lost their name, for .historyfs/status. */

@@ -1,0 +1,370 @@
+/*
+ * A sequence is run, and what must hold is looked at:
+ *
+ *	one process	every result, and what is there in the end, is as on a plain directory beside the mount
+ *	additions	each message whose save was answered with 0 is there in the end, once (P1)
+ *	anything	no errno that names a fault; whoever opens a session once reads a whole document (P3)
+ *
+ * and always: what a directory lists can be looked at, read and removed.
+ *
+ * What may differ from a plain directory: a document that is being written is not seen by other descriptors (P3); one that is incomplete when it is
+ * closed is refused (P5). From such a call on the sequence is only looked at as "anything".
+ */
+#include "ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "json.h"
+
+struct running {
+	struct world *world;
+	const struct sequence *s;
+	struct outcome *out;
+	char dir[SIDES][160];
+	bool loose;			/* it need not be as on a plain directory any more */
+	bool garbage;			/* what is no document may have a document's name */
+	int writes[SLOTS];		/* MODE_ONE: the document that a descriptor writes, or -1 */
+	bool begun[SEATS];
+};
+
+void fail(struct outcome *o, const char *format, ...)
+{
+	va_list ap;
+
+	if (o->failed)
+		return;
+	o->failed = true;
+	va_start(ap, format);
+	vsnprintf(o->why, sizeof(o->why), format, ap);
+	va_end(ap);
+}
+
+/* ---- Directories and actors ------------------------------------------------------------------------------------ */
+
+static bool make_directories(struct running *r)
+{
+	char path[200];
+
+	snprintf(r->dir[SIDE_MOUNT], sizeof(r->dir[0]), "%s/s%llu", r->world->mount, (unsigned long long)r->s->number);
+	snprintf(r->dir[SIDE_PLAIN], sizeof(r->dir[0]), "%s/s%llu", r->world->plain, (unsigned long long)r->s->number);
+	for (int side = 0; side < (r->s->mode == MODE_ONE ? SIDES : 1); side++) {
+		if (mkdir(r->dir[side], 0755))
+			return false;
+		for (const char *d = "de"; *d; d++) {
+			snprintf(path, sizeof(path), "%s/%c", r->dir[side], *d);
+			if (mkdir(path, 0755))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool ask(struct running *r, int actor, const struct op *op)
+{
+	struct seat *seat = &seats[actor];
+
+	seat->both = r->s->mode == MODE_ONE && actor != ACTOR_CHECKER;
+	seat->number = r->s->number;
+	if (actor_ask(actor, op))
+		return true;
+	if (!seat->pid)
+		return false;
+	fail(r->out, world_alive(r->world) ? "a call does not come back" : "the daemon died");
+	return false;
+}
+
+static bool begin_actor(struct running *r, int actor)
+{
+	struct op begin = { .what = OP_BEGIN };
+	int lead = actor == ACTOR_THREAD ? ACTOR_PROCESS : actor;
+
+	if (r->begun[lead] || actor == ACTOR_CHILD)
+		return true;
+	if (!seats[lead].pid)
+		return false;
+	for (int side = 0; side < SIDES; side++)
+		strcpy(seats[lead].base[side], r->dir[side]);
+	r->begun[lead] = ask(r, lead, &begin) && !seats[lead].results[SIDE_MOUNT].ret;
+	if (!r->begun[lead])
+		fail(r->out, "its directory can't be opened: %s", strerrorname_np(seats[lead].results[SIDE_MOUNT].error));
+	return r->begun[lead];
+}
+
+/* Everybody closes what is open; who was killed is replaced. */
+static void end_actors(struct running *r)
+{
+	struct op end = { .what = OP_END };
+
+	for (int i = 0; i < SEATS; i++) {
+		if (i == ACTOR_THREAD || !(r->begun[i] || (i == ACTOR_CHILD && seats[i].pid)))
+			continue;
+		if (seats[i].pid && !ask(r, i, &end))
+			return;
+		if (i == ACTOR_CHILD)
+			actor_kill(i);
+	}
+	for (int i = 0; i < SEATS; i++) {
+		if (!seats[i].pid && i != ACTOR_CHILD && i != ACTOR_THREAD)
+			actor_start(i);
+	}
+}
+
+/* ---- One process ----------------------------------------------------------------------------------------------- */
+
+static bool touches(const struct op *op, unsigned name)
+{
+	bool two = op->what == OP_RENAME || op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP || op->what == OP_LINK;
+
+	if (op->what == OP_LIST)
+		return op->name / 9 == name / 9;
+	/* A symbolic link may lead from one name to another. */
+	if (op->what >= OP_CLOSE && (op->what < OP_LOAD || op->what > OP_APPEND))
+		return false;
+	return op->name == name || (two && op->to == name);
+}
+
+/* While a document is being written its name is seen otherwise. */
+static void look_before(struct running *r, const struct op *op)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		if (r->writes[i] < 0)
+			continue;
+		if (touches(op, (unsigned)r->writes[i]) && !(op->what == OP_OPEN && op->slot == i))
+			r->loose = true;
+		/* As does who has closed one of two descriptors of it. */
+		if (op->what == OP_DUP && (op->slot == i || op->other == i))
+			r->loose = true;
+	}
+	/* A file that is being written, and renamed to a document meanwhile. */
+	if (op->what == OP_RENAME && is_document(op->to))
+		for (int i = 0; i < SLOTS; i++)
+			r->loose |= r->writes[i] == -2 - op->name;
+}
+
+static void look_after(struct running *r, const struct op *op, const struct result *mine)
+{
+	if (op->what == OP_OPEN) {
+		r->writes[op->slot] = -1;
+		if (!mine->ret && (op->flags & O_ACCMODE) != O_RDONLY)
+			r->writes[op->slot] = is_document(op->name) ? op->name : -2 - op->name;
+	}
+	if (op->what == OP_CLOSE)
+		r->writes[op->slot] = -1;
+	if (op->what == OP_DUP && op->other != op->slot)
+		r->writes[op->other] = r->writes[op->slot];
+	/* Refused as a document (P5). */
+	if (mine->ret < 0 && mine->error == EINVAL && (op->what == OP_CLOSE || op->what == OP_FSYNC || op->what == OP_FDATASYNC || op->what == OP_OPEN || op->what == OP_DUP ||
+	    op->what == OP_TRUNCATE || ((op->what == OP_RENAME || op->what == OP_SAVE_TEMP) && is_document(op->what == OP_RENAME ? op->to : op->name))))
+		r->loose = true;
+}
+
+static void compare(struct running *r, const struct op *op, struct seat *seat)
+{
+	const struct result *mine = &seat->results[SIDE_MOUNT], *plain = &seat->results[SIDE_PLAIN];
+	bool reads = op->what != OP_ADD && op->what != OP_ADD_TEMP;
+
+	if (r->loose)
+		return;
+	if (mine->ret != plain->ret || mine->error != plain->error)
+		fail(r->out, "call %u: %lld %s, on a plain directory %lld %s", op->id, (long long)mine->ret, mine->error ? strerrorname_np(mine->error) : "",
+		     (long long)plain->ret, plain->error ? strerrorname_np(plain->error) : "");
+	else if (reads && (mine->size != plain->size || memcmp(seat->data[SIDE_MOUNT], seat->data[SIDE_PLAIN], mine->size)))
+		fail(r->out, "call %u gives \"%.*s\", on a plain directory \"%.*s\"", op->id, (int)(mine->size > 300 ? 300 : mine->size), seat->data[SIDE_MOUNT],
+		     (int)(plain->size > 300 ? 300 : plain->size), seat->data[SIDE_PLAIN]);
+}
+
+/* ---- Anything -------------------------------------------------------------------------------------------------- */
+
+static void look_for_faults(struct running *r, const struct op *op, const struct result *mine)
+{
+	static const int faults[] = { EIO, EUCLEAN, ESTALE, ENOTCONN, ECONNABORTED, ENOMEM, ENOSYS, EPROTO, ENOSPC, EAGAIN, EFAULT };
+
+	for (size_t i = 0; mine->ret < 0 && i < sizeof(faults) / sizeof(*faults); i++) {
+		if (mine->error == faults[i])
+			fail(r->out, "call %u: %s", op->id, strerrorname_np(mine->error));
+	}
+}
+
+/* Who opens a session once reads a whole document. */
+static void look_whole(struct running *r, const struct op *op, const struct seat *seat)
+{
+	const struct result *mine = &seat->results[SIDE_MOUNT];
+
+	if (op->what == OP_RENAME && !mine->ret)
+		r->garbage = true;
+	if (op->what != OP_LOAD || mine->ret || r->garbage || !mine->size || !is_document(op->name) || is_lines(op->name))
+		return;
+	if (json_check(seat->data[SIDE_MOUNT], mine->size, NULL))
+		fail(r->out, "call %u reads what is no document: \"%.*s\"", op->id, (int)(mine->size > 300 ? 300 : mine->size), seat->data[SIDE_MOUNT]);
+}
+
+/* ---- Additions ------------------------------------------------------------------------------------------------- */
+
+static unsigned count(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	for (; (text = strstr(text, what)); text += strlen(what))
+		n++;
+	return n;
+}
+
+static void look_for_messages(struct running *r, const char *tree)
+{
+	char message[64];
+
+	for (unsigned i = 0; i < r->s->count; i++) {
+		const struct op *op = &r->s->ops[i];
+		unsigned n;
+
+		if ((op->what != OP_ADD && op->what != OP_ADD_TEMP) || r->out->results[i].ret)
+			continue;
+		snprintf(message, sizeof(message), "\"%llu.%u\"", (unsigned long long)r->s->number, op->id);
+		n = count(tree, message);
+		if (n != 1)
+			fail(r->out, "the message of call %u is there %u times, in the end: %.600s", op->id, n, tree);
+	}
+}
+
+/* ---- Running --------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash(const char *bytes, size_t size)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	while (size--)
+		h = (h ^ (unsigned char)*bytes++) * 0x100000001b3u;
+	return h;
+}
+
+static void run_op(struct running *r, unsigned i)
+{
+	const struct op *op = &r->s->ops[i];
+	struct result *mine = &r->out->results[i];
+	struct seat *seat = &seats[op->actor];
+
+	*mine = (struct result){ .ret = -1 };
+	if (op->what == OP_KILL) {
+		if (seats[op->other].pid) {
+			actor_kill(op->other);
+			mine->ret = 0;
+		}
+		return;
+	}
+	if (!seat->pid || (op->what == OP_FORK && seats[ACTOR_CHILD].pid) || (op->what == OP_FORK && op->actor == ACTOR_CHILD) || !begin_actor(r, op->actor))
+		return;
+	if (r->s->mode == MODE_ONE)
+		look_before(r, op);
+	if (!ask(r, op->actor, op))
+		return;
+	*mine = seat->results[SIDE_MOUNT];
+	r->out->calls++;
+	look_for_faults(r, op, mine);
+	look_whole(r, op, seat);
+	if (r->s->mode == MODE_ONE) {
+		look_after(r, op, mine);
+		compare(r, op, seat);
+	}
+}
+
+/* What is there, as the checker finds it; NULL: it can't look. */
+static char *look_at_tree(struct running *r, int side)
+{
+	struct op tree = { .what = OP_TREE }, end = { .what = OP_END };
+	struct seat *seat = &seats[ACTOR_CHECKER];
+	char *text;
+	size_t size;
+
+	r->begun[ACTOR_CHECKER] = false;
+	if (side == SIDE_PLAIN)
+		strcpy(r->dir[SIDE_MOUNT], r->dir[SIDE_PLAIN]);
+	if (!begin_actor(r, ACTOR_CHECKER) || !ask(r, ACTOR_CHECKER, &tree))
+		return NULL;
+	size = seat->results[SIDE_MOUNT].size;
+	if (seat->results[SIDE_MOUNT].ret)
+		fail(r->out, "the directories can't be listed: %s", strerrorname_np(seat->results[SIDE_MOUNT].error));
+	text = strndup(seat->data[SIDE_MOUNT], size);
+	ask(r, ACTOR_CHECKER, &end);
+	r->begun[ACTOR_CHECKER] = false;
+	return text;
+}
+
+/* Of some everything is removed in the end. */
+static void sweep(struct running *r)
+{
+	struct op what = { .what = OP_SWEEP }, end = { .what = OP_END };
+	struct seat *seat = &seats[ACTOR_CHECKER];
+
+	if (!begin_actor(r, ACTOR_CHECKER) || !ask(r, ACTOR_CHECKER, &what))
+		return;
+	if (seat->results[SIDE_MOUNT].size)
+		fail(r->out, "%.*s", (int)seat->results[SIDE_MOUNT].size, seat->data[SIDE_MOUNT]);
+	ask(r, ACTOR_CHECKER, &end);
+}
+
+static void look_at_end(struct running *r)
+{
+	char mount[160], *tree, *plain = NULL;
+
+	strcpy(mount, r->dir[SIDE_MOUNT]);
+	tree = look_at_tree(r, SIDE_MOUNT);
+	if (!tree)
+		return;
+	r->out->tree = hash(tree, strlen(tree));
+	if (strstr(tree, "stat: E") || strstr(tree, "read: E"))
+		fail(r->out, "in the end: %.900s", tree);
+	if (r->s->mode == MODE_ADD)
+		look_for_messages(r, tree);
+	if (r->s->mode == MODE_ONE && !r->loose)
+		plain = look_at_tree(r, SIDE_PLAIN);
+	if (plain && strcmp(tree, plain))
+		fail(r->out, "in the end there is:\n%.450sand on a plain directory:\n%.450s", tree, plain);
+	strcpy(r->dir[SIDE_MOUNT], mount);
+	if (!r->out->failed && r->s->number % 8 == 0) {
+		sweep(r);
+		r->out->tree = 0;
+	}
+	free(tree);
+	free(plain);
+}
+
+void run_sequence(struct world *w, const struct sequence *s, struct outcome *ret)
+{
+	struct running r = { .world = w, .s = s, .out = ret };
+
+	*ret = (struct outcome){ .calls = 0 };
+	for (int i = 0; i < SLOTS; i++)
+		r.writes[i] = -1;
+	if (!make_directories(&r))
+		fail(ret, "a directory can't be made: %s", strerrorname_np(errno));
+	for (unsigned i = 0; i < s->count && !ret->failed; i++)
+		run_op(&r, i);
+	end_actors(&r);
+	if (!ret->failed)
+		look_at_end(&r);
+}
+
+bool same_tree(struct world *w, const struct sequence *s, uint64_t tree, char *why, size_t size)
+{
+	struct outcome out = { .failed = false };
+	struct running r = { .world = w, .s = s, .out = &out };
+	char *text;
+	bool same;
+
+	if (!tree)
+		return true;
+	snprintf(r.dir[SIDE_MOUNT], sizeof(r.dir[0]), "%s/s%llu", w->mount, (unsigned long long)s->number);
+	text = look_at_tree(&r, SIDE_MOUNT);
+	same = text && hash(text, strlen(text)) == tree;
+	snprintf(why, size, "after the daemon was killed there is: %.800s", text ? text : out.why);
+	free(text);
+	return same;
+}
