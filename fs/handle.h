@@ -51,6 +51,7 @@ struct handle {
 	_Atomic uint64_t temp;		/* its entry among the temp files; 0: it is none */
 	atomic_bool unread;		/* opened for reading, and nothing read so far */
 	atomic_bool begun;		/* something was written */
+	atomic_bool flushed;		/* some flush came: without one the opener was killed before it had the descriptor */
 	char *bytes;			/* HANDLE_BYTES: what is read, fixed at open; owned */
 	size_t size;
 
@@ -73,7 +74,6 @@ struct handle {
 	bool unsynced;			/* lines that were committed may not be on disk */
 	uint64_t seen, own;		/* appending: the version at open, and the last one by this handle */
 	bool truncated;			/* by O_TRUNC or ftruncate, and nothing written since */
-	bool flushed;			/* some flush came: without one the opener was killed before it had the descriptor */
 	bool dying;			/* the last flush came from a process that is being killed */
 	bool created;			/* the file is this handle's */
 	int error;			/* a write failed: what close says, however it goes on */

@@ -199,14 +199,15 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	return err;
 }
 
-static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode, int flags,
 			struct store_attr *ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct store_attr a = { .parent = parent, .mode = S_IFREG | (mode & 07777), .uid = ctx->uid, .gid = ctx->gid };
 	int err;
 
-	if (!temps_is_shared(name))
+	/* Who opens it to read has no file of his own to write. */
+	if (!temps_is_shared(name) || (flags & O_ACCMODE) == O_RDONLY)
 		return store_create(m->store, parent, name, 0, a.mode, a.uid, a.gid, NULL, ret);
 	if (strlen(name) > STORE_NAME_MAX)
 		return -ENAMETOOLONG;
@@ -235,10 +236,11 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 		return open_file(m, who, a, fi->flags | O_TRUNC, false, 0, NULL, ret);
 	if (!err && (fi->flags & O_EXCL))
 		return -EEXIST;
-	if (err == -ENOENT && store_is_document_name(name))
+	/* Who opens it to read writes nothing that would have to be waited for. */
+	if (err == -ENOENT && store_is_document_name(name) && (fi->flags & O_ACCMODE) != O_RDONLY)
 		return create_document(m, req, who, parent, name, mode, fi, hatched, a, ret_fresh, ret);
 	if (err == -ENOENT) {
-		err = create_plain(m, req, who, parent, name, mode, a);
+		err = create_plain(m, req, who, parent, name, mode, fi->flags, a);
 		*ret_fresh = !err;
 	}
 	if (!err && !*ret_fresh)
@@ -506,6 +508,13 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct process who;
 
 	if (!handle_writes(h)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	/* Nothing is decided by a descriptor that is closed on the way to another program, and nothing may be waited for here. */
+	if (process_execs(fuse_req_ctx(req)->pid)) {
+		atomic_store(&h->flushed, true);
+		handle_unsettled(mount_of(req), h, true);
 		fuse_reply_err(req, 0);
 		return;
 	}

@@ -381,6 +381,20 @@ bool process_dying(pid_t tid)
 	return tid > 0 && read_stat_of(tid, &s) && (s.flags & FLAG_EXITING) && (s.flags & FLAG_SIGNALED);
 }
 
+/* Its memory is new, and nobody has put the arguments there yet. Who is exiting has no memory. */
+bool process_execs(pid_t tid)
+{
+	char path[32], buf[4096];
+
+	if (tid <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)tid);
+	if (read_file(AT_FDCWD, path, buf, 2) != -ENODATA)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	return read_file(AT_FDCWD, path, buf, sizeof(buf)) == 0 && strstr(buf, "\nVmSize:");
+}
+
 bool process_piped(const struct process *who)
 {
 	char path[64], target[32];

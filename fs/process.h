@@ -50,6 +50,12 @@ bool processes_family(struct processes *p, const struct process *who, pid_t *ret
  */
 bool process_dying(pid_t tid);
 
+/*
+ * Whether the thread is in the middle of execve: it closes descriptors then, and what of /proc tells of its process beyond this waits until it goes on
+ * (Linux 6.18: also stat). So who answers it must ask nothing more.
+ */
+bool process_execs(pid_t tid);
+
 /* Whether its standard input is a pipe. False when that can't be told. */
 bool process_piped(const struct process *who);
 

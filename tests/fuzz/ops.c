@@ -157,10 +157,13 @@ static void survive(struct batch *b)
 	kills++;
 	for (unsigned i = 0; i < b->count && found < FOUND_MAX; i++) {
 		make_sequence(seed, b->first + i, &s);
-		if (!same_tree(&b->world, &s, b->trees[i], why, sizeof(why)))
+		if (!same_tree(&b->world, &s, b->trees[i], why, sizeof(why))) {
 			report(&s, b->how, why);
+			return;
+		}
 	}
-	verify(b, 0, b->count);
+	if (!verify(b, 0, b->count))
+		return;
 	if (!world_unmount(&b->world)) {
 		found++;
 		printf("FOUND after sequence %llu of seed %llu: the daemon does not end cleanly\n", (unsigned long long)(b->first + b->count), (unsigned long long)seed);
@@ -189,7 +192,7 @@ static void run_batch(uint64_t first, unsigned count)
 		calls += out.calls;
 		if (out.failed) {
 			report(&s, b.how, out.why);
-			/* What comes after it may fail by it. */
+			/* Its actors and, maybe, its store have gone. */
 			good = false;
 			b.count = i + 1;
 		} else if (i + 1 - verified_to == VERIFY_EACH) {

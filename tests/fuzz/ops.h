@@ -30,7 +30,7 @@ enum what {
 	OP_LIST, OP_SYNC_DIRECTORY, OP_FORK, OP_EXEC, OP_KILL,
 	OP_KINDS,
 	/* What the fuzzer itself asks for. */
-	OP_BEGIN = OP_KINDS, OP_END, OP_TREE, OP_SWEEP
+	OP_BEGIN = OP_KINDS, OP_CLOSE_ALL, OP_END, OP_TREE, OP_SWEEP
 };
 
 enum text { T_ONE, T_TWO, T_LIST, T_NONE, T_OBJECT, T_FREE, T_PART, T_REST, T_TAIL, T_LINE, T_LINES, T_LINE_PART, T_WORDS, T_NOTHING, T_BIG, T_KINDS };
@@ -58,6 +58,7 @@ enum mode {
 struct sequence {
 	uint64_t number;
 	enum mode mode;
+	bool modes;		/* modes and owners are looked at: no plain file is renamed to a session's name, which keeps its own */
 	unsigned count;
 	struct op ops[OPS_MAX];
 };
@@ -90,6 +91,7 @@ struct seat {
 	struct op op;
 	uint64_t number;
 	bool both;		/* on the plain directory, too */
+	bool modes;		/* it is told of modes and owners */
 	char base[SIDES][160];
 	struct result results[SIDES];
 	char data[SIDES][DATA_MAX];

@@ -17,6 +17,7 @@
 struct data {
 	char *bytes;
 	size_t size;
+	bool modes;
 };
 
 static void add(struct data *d, const char *bytes, size_t size)
@@ -31,8 +32,9 @@ static void add(struct data *d, const char *bytes, size_t size)
 static void add_stat(struct data *d, const struct stat *st)
 {
 	char line[128];
-	int n = snprintf(line, sizeof(line), "%o %u %u %lld %lld", st->st_mode, st->st_uid, st->st_gid, S_ISDIR(st->st_mode) ? 0 : (long long)st->st_size,
-			 st->st_mtim.tv_sec < SET_BEFORE && !S_ISDIR(st->st_mode) ? (long long)st->st_mtim.tv_sec : 0);
+	bool whole = d->modes || !S_ISREG(st->st_mode);
+	int n = snprintf(line, sizeof(line), "%o %u %u %lld %lld", whole ? st->st_mode : st->st_mode & S_IFMT, whole ? st->st_uid : 0, whole ? st->st_gid : 0,
+			 S_ISDIR(st->st_mode) ? 0 : (long long)st->st_size, st->st_mtim.tv_sec < SET_BEFORE && !S_ISDIR(st->st_mode) ? (long long)st->st_mtim.tv_sec : 0);
 
 	add(d, line, (size_t)n);
 }
@@ -345,13 +347,21 @@ static int begin(struct seat *seat, struct descriptors *d, int side)
 	return d->base[side] < 0 ? -1 : 0;
 }
 
-static int end(struct descriptors *d, int side)
+static int close_all(struct descriptors *d, int side)
 {
+	int ret = 0;
+
 	for (int i = 0; i < SLOTS; i++) {
 		if (d->slots[side][i] >= 0)
-			close(d->slots[side][i]);
+			ret |= close(d->slots[side][i]);
 		d->slots[side][i] = -1;
 	}
+	return ret;
+}
+
+static int end(struct descriptors *d, int side)
+{
+	close_all(d, side);
 	if (d->base[side] >= 0)
 		close(d->base[side]);
 	d->base[side] = -1;
@@ -361,7 +371,7 @@ static int end(struct descriptors *d, int side)
 void call(struct seat *seat, struct descriptors *d, int side)
 {
 	struct result *r = &seat->results[side];
-	struct data data = { seat->data[side], 0 };
+	struct data data = { seat->data[side], 0, seat->modes };
 	const struct op *op = &seat->op;
 	int ret, base = d->base[side];
 
@@ -369,6 +379,7 @@ void call(struct seat *seat, struct descriptors *d, int side)
 	errno = 0;
 	switch (op->what) {
 	case OP_BEGIN: ret = begin(seat, d, side); break;
+	case OP_CLOSE_ALL: ret = close_all(d, side); break;
 	case OP_END: ret = end(d, side); break;
 	case OP_TREE:
 		ret = list(base, 0, &data, true) || list(base, 9, &data, true) ? -1 : 0;

@@ -230,6 +230,18 @@ static void fill(struct making *m, struct op *op)
 		op->other = op->actor;
 }
 
+static void leave_modes(const struct sequence *s, struct op *op)
+{
+	if (s->mode != MODE_ONE || !s->modes)
+		return;
+	if (op->what == OP_SAVE_TEMP)
+		op->what = OP_SAVE;
+	if (op->what == OP_ADD_TEMP)
+		op->what = OP_ADD;
+	if (op->what == OP_RENAME && is_document(op->to))
+		op->to = (uint8_t)beside(op->to, 5);
+}
+
 /* Everybody reads, and writes what was read and a message more. */
 static void fill_adding(struct making *m, struct op *op)
 {
@@ -255,11 +267,12 @@ void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret)
 	for (unsigned i = 0; i < 8; i++)
 		random_next(&m.random);
 	ret->mode = (enum mode)(chance(&m.random, 35) ? MODE_ONE : chance(&m.random, 30) ? MODE_ADD : MODE_ANY);
+	ret->modes = chance(&m.random, 50);
 	ret->count = 4 + below(&m.random, OPS_MAX - 4 - (chance(&m.random, 60) ? 8 : 0));
 	pick_pool(&m);
 	m.actor_count = ret->mode == MODE_ONE ? 1 : 2 + below(&m.random, 3);
 	for (unsigned i = 0; i < m.actor_count; i++)
-		m.actors[i] = i == 2 && chance(&m.random, 50) ? ACTOR_CHILD : below(&m.random, ACTOR_CHILD);
+		m.actors[i] = ret->mode == MODE_ONE ? below(&m.random, 2) * ACTOR_OTHER : i == 2 && chance(&m.random, 50) ? ACTOR_CHILD : below(&m.random, ACTOR_CHILD);
 	for (unsigned i = 0; i < ret->count; i++) {
 		struct op *op = &ret->ops[i];
 
@@ -269,6 +282,7 @@ void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret)
 		} else {
 			op->what = (uint8_t)pick_what(&m);
 			fill(&m, op);
+			leave_modes(ret, op);
 		}
 	}
 }

@@ -63,10 +63,17 @@ static bool start(struct world *w)
 	return false;
 }
 
+static void end_actors(void)
+{
+	for (int i = 0; i < SEATS; i++)
+		actor_kill(i);
+}
+
 bool world_make(struct world *w, const char *options)
 {
 	struct stat st;
 
+	end_actors();	/* those of another world */
 	*w = (struct world){ .options = options };
 	strcpy(w->dir, stat("/dev/shm", &st) ? "/tmp/fuzz-ops-XXXXXX" : "/dev/shm/fuzz-ops-XXXXXX");
 	if (!mkdtemp(w->dir))
@@ -82,12 +89,6 @@ bool world_make(struct world *w, const char *options)
 			actor_start(i);
 	}
 	return true;
-}
-
-static void end_actors(void)
-{
-	for (int i = 0; i < SEATS; i++)
-		actor_kill(i);
 }
 
 bool world_alive(const struct world *w)
