@@ -392,13 +392,19 @@ bool aside_make(struct asides *t, const struct process *who, uint64_t parent, co
 	return i != SIZE_MAX;
 }
 
-void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino)
+void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino, uint64_t parent, const char *name)
 {
 	if (!asides_any(t))
 		return;
 	pthread_mutex_lock(&t->lock);
-	for (size_t i = 0; i < t->count; i++)
-		t->list[i]->made |= is_of(t->list[i], who) && t->list[i]->attr.ino == ino;
+	for (unsigned i = t->count; i-- > 0;) {
+		if (!is_of(t->list[i], who) || t->list[i]->attr.ino != ino)
+			continue;
+		if (name && !t->list[i]->made && is_backup(t->list[i], parent, name))
+			end(t, i);
+		else
+			t->list[i]->made = true;
+	}
 	pthread_mutex_unlock(&t->lock);
 }
 

@@ -48,8 +48,8 @@ enum aside_view aside_look(struct asides *t, const struct process *who, uint64_t
 /* The process puts something under the name. True: it was away. */
 bool aside_make(struct asides *t, const struct process *who, uint64_t parent, const char *name);
 
-/* The same, through a file that it opens for writing: which of both names that was by is not told. */
-void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino);
+/* The same, through a file that it opens for writing, by that name (NULL: not known). What it does with the backup it does with a file of its own. */
+void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino, uint64_t parent, const char *name);
 
 /* The process removes its backup. False: it has none of that name, or that is an ordinary file now. */
 bool aside_unlink(struct asides *t, const struct process *who, uint64_t parent, const char *name);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "handle.h"
 #include "ops.h"
 
 /* A reply in the making. Cookies 1 and 2 are "." and "..", the store's begin at 16. */
@@ -96,6 +97,7 @@ void op_settle(fuse_req_t req, uint64_t parent, const char *name)
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	op_settle(req, ino, NULL);
+	handle_settle_directory(mount_of(req), ino);
 	fuse_reply_open(req, fi);
 }
 

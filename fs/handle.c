@@ -232,6 +232,26 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 	}
 }
 
+static void visit_beneath(struct handle *h, void *arg)
+{
+	const struct unsettled *u = arg;
+
+	if (h->inode && h->inode->parent == u->parent)
+		visit_unsettled(h, arg);
+}
+
+void handle_settle_directory(struct mount *m, uint64_t ino)
+{
+	while (atomic_load(&m->unsettled)) {
+		struct unsettled u = { .parent = ino };
+
+		inodes_visit(m->inodes, 0, visit_beneath, &u);
+		if (!u.latest || (u.latest != UINT64_MAX && now_ns() - u.latest > SETTLE_NS))
+			return;
+		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+	}
+}
+
 void handle_changed(struct handle *h, const struct process *who)
 {
 	h->dirty = true;
@@ -252,7 +272,8 @@ static void visit_timed(struct handle *h, void *arg)
 {
 	struct timing *t = arg;
 
-	if (handle_writes(h) && atomic_load(&h->draft_size) != HANDLE_NONE && h->opener.tgid == t->who->tgid && h->opener.start == t->who->start)
+	/* What was made and not written yet has no time but this. */
+	if (handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo)) && h->opener.tgid == t->who->tgid && h->opener.start == t->who->start)
 		atomic_store(&h->mtime, t->mtime);
 }
 

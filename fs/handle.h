@@ -112,12 +112,16 @@ void handle_timed(struct mount *m, uint64_t ino, const struct process *who, stru
 /* Takes the lock when no save is under way. */
 void handle_lock(struct handle *h);
 void handle_unlock(struct handle *h);
+/* The handle by which the process makes the document, with its lock. NULL: none. */
+struct handle *handle_lock_maker(struct mount *m, const struct process *who, uint64_t ino);
 
 /*
  * Waits a moment for the release of handles whose last flush decided nothing, so that who opens the file after `: > f` has returned finds
  * it empty: release comes after close. By inode (0: none), and by name for what will be saved under it (NULL: not known).
  */
 void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *name);
+/* The same before a directory is listed. */
+void handle_settle_directory(struct mount *m, uint64_t ino);
 /* Marks the handle so, or no longer. */
 void handle_unsettled(struct mount *m, struct handle *h, bool unsettled);
 /* Its release has come and is being dealt with: that is waited for however long it takes. */

@@ -273,8 +273,13 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 
 	aside_settle_ino(m->asides, ino);
 	err = store_getattr(m->store, ino, a);
-	if ((fi->flags & O_ACCMODE) != O_RDONLY)
-		aside_make_ino(m->asides, who, ino);
+	if ((fi->flags & O_ACCMODE) != O_RDONLY && asides_any(m->asides)) {
+		bool known = looked_name(m->looked, who->tid, ino, &former.parent, former.name);
+
+		aside_make_ino(m->asides, who, ino, former.parent, known ? former.name : NULL);
+		/* It may have got the backup's name by that. */
+		err = store_getattr(m->store, ino, a);
+	}
 	if (err == -ENOENT && inodes_get_embryo(m->inodes, ino, a))
 		err = 0;
 	/* By a descriptor (/proc/self/fd) of what has become another file since that was opened. */
@@ -585,25 +590,38 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
+/* Takes over the handle's lock. */
+static int truncate_draft(struct mount *m, const struct process *who, struct handle *h, uint64_t size)
+{
+	int err = h->appends ? save_begin_rewrite(m, h, who) : 0;
+
+	if (!err)
+		err = handle_draft(m, h, false);
+	if (!err && size != draft_size(&h->draft)) {
+		err = draft_truncate(&h->draft, size, m->options.max_document);
+		h->truncated = !size;
+		if (!err)
+			handle_changed(h, who);
+	}
+	handle_unlock(h);
+	return err;
+}
+
 int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size)
 {
-	int err;
+	struct store_attr embryo;
 
 	if (h && h->kind == HANDLE_DOCUMENT) {
 		handle_lock(h);
-		err = h->appends ? save_begin_rewrite(m, h, who) : 0;
-		if (!err)
-			err = handle_draft(m, h, false);
-		if (!err && size != draft_size(&h->draft)) {
-			err = draft_truncate(&h->draft, size, m->options.max_document);
-			h->truncated = !size;
-			if (!err)
-				handle_changed(h, who);
-		}
-		handle_unlock(h);
-		return err;
+		return truncate_draft(m, who, h, size);
 	}
+	/* One that is being made is what its maker has written so far. */
+	if (a->kind == STORE_DOCUMENT && inodes_get_embryo(m->inodes, a->ino, &embryo) && (h = handle_lock_maker(m, who, a->ino)))
+		return truncate_draft(m, who, h, size);
 	if (a->kind == STORE_DOCUMENT)
 		return save_truncate(m, who, a, size);
+	/* Of the size that it has nothing changes, its times neither. */
+	if (size == a->size)
+		return 0;
 	return store_setattr(m->store, a->ino, &(struct store_attr){ .size = size }, STORE_SET_SIZE, NULL);
 }

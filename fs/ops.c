@@ -84,6 +84,7 @@ static bool lookup_aside(fuse_req_t req, uint64_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return true;
 	case ASIDE_BACKUP:
+		looked_note(m->looked, fuse_req_ctx(req)->pid, a.ino, parent, name);
 		reply_entry(req, &a);
 		return true;
 	}

@@ -288,8 +288,7 @@ static void visit_making(struct handle *h, void *arg)
 	}
 }
 
-/* The handle by which the process makes the document, with its lock. NULL: none. */
-static struct handle *lock_maker(struct mount *m, const struct process *who, uint64_t ino)
+struct handle *handle_lock_maker(struct mount *m, const struct process *who, uint64_t ino)
 {
 	struct making w;
 
@@ -343,7 +342,7 @@ int save_rename_embryo(struct mount *m, const struct process *who, uint64_t pare
 		return -EEXIST;
 	if (exists && document && to.kind != STORE_DOCUMENT && to.kind != STORE_SCRATCH)
 		return -ENOSYS;
-	h = lock_maker(m, who, a.ino);
+	h = handle_lock_maker(m, who, a.ino);
 	if (!h)
 		return -ENOSYS;
 	id = atomic_exchange(&h->temp, document ? 0 : atomic_load(&h->temp));

@@ -30,7 +30,7 @@ enum what {
 	OP_LIST, OP_SYNC_DIRECTORY, OP_FORK, OP_EXEC, OP_KILL,
 	OP_KINDS,
 	/* What the fuzzer itself asks for. */
-	OP_BEGIN = OP_KINDS, OP_CLOSE_ALL, OP_END, OP_TREE, OP_SWEEP
+	OP_BEGIN = OP_KINDS, OP_CLOSE_ALL, OP_SETTLE, OP_END, OP_TREE, OP_SWEEP
 };
 
 enum text { T_ONE, T_TWO, T_LIST, T_NONE, T_OBJECT, T_FREE, T_PART, T_REST, T_TAIL, T_LINE, T_LINES, T_LINE_PART, T_WORDS, T_NOTHING, T_BIG, T_KINDS };
@@ -88,6 +88,7 @@ enum { ACTOR_PROCESS, ACTOR_THREAD, ACTOR_OTHER, ACTOR_PROGRAM, ACTOR_CHILD, ACT
 struct seat {
 	_Atomic uint32_t turn;
 	pid_t pid;		/* 0: nobody sits here */
+	pid_t asker;
 	struct op op;
 	uint64_t number;
 	bool both;		/* on the plain directory, too */

@@ -100,15 +100,15 @@ static bool begin_actor(struct running *r, int actor)
 	return r->begun[lead];
 }
 
-/* Everybody closes what is open; who was killed is replaced. */
+/* Everybody closes what is open, and looks around: then what it has set aside is where it said. Who was killed is replaced. */
 static void end_actors(struct running *r)
 {
-	struct op end = { .what = OP_END };
+	struct op end = { .what = OP_END }, settle = { .what = OP_SETTLE };
 
 	for (int i = 0; i < SEATS; i++) {
 		if (i == ACTOR_THREAD || !(r->begun[i] || (i == ACTOR_CHILD && seats[i].pid)))
 			continue;
-		if (seats[i].pid && !ask(r, i, &end))
+		if (seats[i].pid && ((i != ACTOR_CHECKER && !ask(r, i, &settle)) || !ask(r, i, &end)))
 			return;
 		if (i == ACTOR_CHILD)
 			actor_kill(i);
