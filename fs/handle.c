@@ -232,21 +232,25 @@ void handle_settle(struct mount *m, uint64_t ino, uint64_t parent, const char *n
 	}
 }
 
+struct beneath {
+	uint64_t parent, latest;
+};
+
 static void visit_beneath(struct handle *h, void *arg)
 {
-	const struct unsettled *u = arg;
+	struct beneath *b = arg;
 
-	if (h->inode && h->inode->parent == u->parent)
-		visit_unsettled(h, arg);
+	if (h->inode && h->inode->parent == b->parent)
+		visit_unsettled(h, &b->latest);
 }
 
 void handle_settle_directory(struct mount *m, uint64_t ino)
 {
 	while (atomic_load(&m->unsettled)) {
-		struct unsettled u = { .parent = ino };
+		struct beneath b = { .parent = ino };
 
-		inodes_visit(m->inodes, 0, visit_beneath, &u);
-		if (!u.latest || (u.latest != UINT64_MAX && now_ns() - u.latest > SETTLE_NS))
+		inodes_visit(m->inodes, 0, visit_beneath, &b);
+		if (!b.latest || (b.latest != UINT64_MAX && now_ns() - b.latest > SETTLE_NS))
 			return;
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}
