@@ -7,10 +7,10 @@
 
 static bool same_process(const struct process *a, const struct process *b)
 {
-	return a->known && b->known && a->tgid == b->tgid && a->start == b->start;
+	return a->tgid == b->tgid && a->start == b->start;
 }
 
-/* ---- Locking -------------------------------------------------------------------------------------------------- */
+/* ---- Locking -------------------------------------------------------------------------------- */
 
 struct finding {
 	struct followers *to;
@@ -32,7 +32,9 @@ static void visit_finding(struct handle *h, void *arg)
 {
 	struct finding *f = arg;
 
-	if (f->busy || !handle_writes(h) || atomic_load(&h->closing) || (f->document && !is_of(h, f->temp)))
+	if (f->busy || !handle_writes(h) || atomic_load(&h->closing))
+		return;
+	if (f->document && !is_of(h, f->temp))
 		return;
 	if (pthread_mutex_trylock(&h->lock)) {
 		f->busy = true;
@@ -59,7 +61,8 @@ static void turn(struct followers *f)
 	}
 }
 
-void followers_lock(struct mount *m, uint64_t ino, bool document, const struct temp *temp, struct followers *ret)
+void followers_lock(struct mount *m, uint64_t ino, bool document, const struct temp *temp,
+		    struct followers *ret)
 {
 	for (;;) {
 		struct finding f = { .to = ret, .temp = temp, .document = document };
@@ -93,7 +96,7 @@ const struct process *followers_writer(const struct followers *f, const struct t
 	return &f->first->opener;
 }
 
-/* ---- Following ------------------------------------------------------------------------------------------------ */
+/* ---- Following ------------------------------------------------------------------------------ */
 
 /* The last one takes the bytes themselves. */
 static int take_draft(struct mount *m, struct draft *from, bool last, struct draft *ret)
@@ -108,12 +111,13 @@ static int take_draft(struct mount *m, struct draft *from, bool last, struct dra
 	draft_begin(ret, from->base);
 	ret->keep = from->keep;
 	if (from->tail_size)
-		err = draft_write(ret, from->keep, from->tail, from->tail_size, m->options.max_document);
+		err = draft_write(ret, from->keep, from->tail, from->tail_size,
+				  m->options.max_document);
 	return err;
 }
 
 /* A plain file's handle becomes a document's. */
-static int go_on(struct mount *m, struct handle *h, const struct followed *to, struct draft *draft)
+static void go_on(struct mount *m, struct handle *h, const struct followed *to, struct draft *draft)
 {
 	bool lines = store_is_lines_name(to->name), saved = to->version != 0;
 
@@ -134,11 +138,11 @@ static int go_on(struct mount *m, struct handle *h, const struct followed *to, s
 	/* Its release may be next, and decides. */
 	if (h->truncated)
 		handle_unsettled(m, h, true);
-	return 0;
 }
 
 /* `set` (may be NULL) is taken over. */
-static int follow(struct mount *m, struct handle *h, const struct followed *to, struct ticket_set *set, bool last)
+static void follow(struct mount *m, struct handle *h, const struct followed *to,
+		   struct ticket_set *set, bool last)
 {
 	bool plain = h->kind == HANDLE_SCRATCH;
 	struct draft draft = { 0 };
@@ -153,7 +157,7 @@ static int follow(struct mount *m, struct handle *h, const struct followed *to, 
 		draft_release(&draft);
 		ticket_set_free(set);
 		h->error = err;
-		return err;
+		return;
 	}
 	handle_move(m, h, inode);
 	h->ino = to->ino;
@@ -167,10 +171,12 @@ static int follow(struct mount *m, struct handle *h, const struct followed *to, 
 	h->created = false;
 	h->opened = shown_now(m->shown);
 	atomic_store(&h->temp, 0);
-	return plain ? go_on(m, h, to, &draft) : 0;
+	if (plain)
+		go_on(m, h, to, &draft);
 }
 
-void followers_go(struct mount *m, struct followers *f, const struct process *writer, const struct followed *to)
+void followers_go(struct mount *m, struct followers *f, const struct process *writer,
+		  const struct followed *to)
 {
 	struct ticket_set *set;
 
@@ -182,11 +188,10 @@ void followers_go(struct mount *m, struct followers *f, const struct process *wr
 		}
 		follow(m, h, to, set, !h->next_follower);
 	}
-	/* What only it can be based on. */
 	draft_release(to->draft);
 }
 
-/* ---- Asking --------------------------------------------------------------------------------------------------- */
+/* ---- Asking --------------------------------------------------------------------------------- */
 
 struct asking {
 	const struct process *who;
@@ -198,7 +203,9 @@ static void visit_asking(struct handle *h, void *arg)
 {
 	struct asking *a = arg;
 
-	if (!h->former || h->former->ino != a->former || (a->who->known && !same_process(&h->opener, a->who)))
+	if (!h->former || h->former->ino != a->former)
+		return;
+	if (a->who->known && !same_process(&h->opener, a->who))
 		return;
 	a->found = true;
 	if (a->size == HANDLE_NONE)

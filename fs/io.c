@@ -489,8 +489,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	if (err == -ESTALE && h->kind == HANDLE_DOCUMENT)
 		err = h->appends ? save_append(m, h, &who, buf, size) : write_draft(m, h, &who, buf, size, offset);
 	/*
-	 * With O_SYNC; of a plain file the kernel asks for an fsync by itself. Not what ends in the middle: the new beginning and the old rest may be JSON,
-	 * too, and are no document that somebody wrote.
+	 * With O_SYNC; of a plain file the kernel asks for an fsync by itself. Not what ends in the
+	 * middle: the new beginning and the old rest may be JSON, too, and nobody has written that.
 	 */
 	if (!err && (fi->flags & O_DSYNC) && h->kind == HANDLE_DOCUMENT) {
 		handle_lock(h);
@@ -538,7 +538,9 @@ static void visit_unsaved(struct handle *h, void *arg)
 {
 	struct unsaved *u = arg;
 
-	if (u->found || !handle_writes(h) || h->opener.tgid != u->who->tgid || h->opener.start != u->who->start)
+	if (u->found || !handle_writes(h))
+		return;
+	if (h->opener.tgid != u->who->tgid || h->opener.start != u->who->start)
 		return;
 	if (pthread_mutex_trylock(&h->lock)) {
 		u->busy = true;

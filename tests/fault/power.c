@@ -1,6 +1,7 @@
 /*
- * A power cut for a daemon: preloaded, it remembers what the daemon writes below the directory of HISTORYFS_POWER_DIR until that is synced. At SIGRTMIN
- * all that was not synced is lost, and the daemon dies.
+ * A power cut for a daemon: preloaded, it remembers what the daemon writes below the directory of
+ * HISTORYFS_POWER_DIR until that is synced. At SIGRTMIN all that was not synced is lost, and the
+ * daemon dies.
  */
 #include <signal.h>
 #include <stdlib.h>
