@@ -421,8 +421,12 @@ struct record *seen_get(struct seen *s, struct client *c, uint64_t parent, const
 
 struct manner *record_manner(struct seen *s, struct record *r)
 {
-	if (!r->manner)
-		r->manner = take(s, sizeof *r->manner);
+	if (r->manner)
+		return r->manner;
+	r->manner = take(s, sizeof *r->manner);
+	for (size_t i = 0; r->manner && i < r->count; i++)
+		if (!r->entries[i].ended && !r->entries[i].written)
+			r->manner->reads.open += r->entries[i].count;
 	return r->manner;
 }
 

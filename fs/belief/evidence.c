@@ -1,8 +1,9 @@
 /*
  * A sequential test. The waits of certain saves, from the newest read to the open, are weighed against those that chance would
- * give if somebody read for other purposes as often as is seen. When the odds are large enough the process is one that reads
- * right before it saves, or holds what it read about so long. Then an older read counts no more for a save if it is older by far
- * than the process was ever seen to wait, and if there was no crowd of reads in that time.
+ * give if each read were somebody else's. When the odds are large enough the process is one that reads right before it saves, or
+ * holds what it read about so long. Then an older read counts no more for a save if it is older by far than the process was ever
+ * seen to wait; but not in a crowd of reads, nor where saves follow one another too fast for one person's hand: there a task
+ * that was held up for long, at a lock say, may come between another's read and save.
  */
 #include "evidence.h"
 
@@ -15,13 +16,16 @@
 #define ODDS 11.5		/* natural logarithm of 100,000: so rarely may chance alone look like that */
 #define SAVE_MAX 5.0		/* what a single save can say, either way: clocks and schedulers have moods */
 #define CHANCE_MAX 0.15		/* above it a read before the save at hand says nothing */
-#define STRAYS_MIN 0.5		/* reads for other purposes that are assumed though none was seen */
+#define STRAYS_MIN 0.5		/* reads that are assumed though none was seen */
 #define SLACK 3			/* the save at hand may have waited so much longer than those before */
 #define FAR 40			/* one task's wait among others that keep the machine busy may be so much longer than most */
 #define FAR_MIN UINT64_C(6000000)	/* a scheduler's turn is 3 to 5 ms */
 #define FAR_MAX UINT64_C(50000000)	/* no turn is so long */
 #define OUTLIERS 8u		/* one wait in so many is the machine's, not the process's */
 #define SHORTEST 50000		/* nanoseconds: requests take that long */
+#define QUIET 5.0		/* so many waits lie between a save and the read for the next one, by one person's hand */
+#define QUIET_MIN 2e6
+#define QUIET_MAX 50e6
 #define CROWD 3.0		/* reads that one save may come with: a prompt, its own, and the reload after the one before */
 #define REGULAR_MIN 6u		/* saves with the same number of reads, for that number to be known */
 
@@ -29,12 +33,15 @@ void reads_note(struct reads *r, uint64_t now, pid_t thread, uint64_t ino, uint6
 {
 	r->last[r->next++ % READS_KEPT] = (struct glimpse){ .at = now, .ino = ino, .version = version, .thread = thread };
 	r->since++;
+	r->total++;
 }
 
 void reads_saved(struct reads *r, uint64_t now, bool grown)
 {
 	r->turns[r->next_turn++ % TURNS_KEPT] = (struct turn){ .saved = now, .reads = r->since, .grown = grown };
 	r->since = 0;
+	r->saves++;
+	r->grown += grown;
 }
 
 /* How many of those that are kept came after `from` and, `to` not 0, before `to`. */
@@ -73,6 +80,7 @@ struct moment reads_moment(const struct reads *r, uint64_t opened, pid_t thread)
 	m.known = true;
 	m.gap = opened - m.newest.at;
 	m.span = saved && saved < opened ? opened - saved : 0;
+	m.quiet = saved && saved < m.newest.at ? m.newest.at - saved : 0;
 	m.reads = r->since > later ? r->since - later : 0;
 	m.own_thread = m.newest.thread == thread;
 	return m;
@@ -101,9 +109,9 @@ struct summary {
 	uint32_t reads;			/* that a save takes; 0: some take none, the list is elsewhere */
 	bool regular;			/* as many each time: nobody else reads */
 	double crowd;			/* reads between two saves, at most CROWD */
-	uint64_t longest;		/* wait */
+	uint64_t longest, usual;	/* wait, of all and but for outliers */
 	double mean;			/* of the waits but for outliers */
-	double rate;			/* of reads for other purposes, in a nanosecond */
+	double rate;			/* of reads, in a nanosecond: to another task all of them are somebody else's */
 	double odds;			/* that the waits are no chance, as a logarithm */
 };
 
@@ -119,7 +127,7 @@ static struct summary summarize(const struct habit *h)
 	struct summary s = { .count = h->count < SAVES_KEPT ? h->count : SAVES_KEPT };
 	uint32_t usual = s.count - s.count / OUTLIERS, fewest = UINT32_MAX, exact = 0;
 	uint64_t waits[SAVES_KEPT];
-	double strays = STRAYS_MIN, span = 1;
+	double reads = STRAYS_MIN, span = 1;
 
 	for (uint32_t i = 0; i < s.count; i++) {
 		const struct habit_save *x = &h->saves[i];
@@ -134,7 +142,7 @@ static struct summary summarize(const struct habit *h)
 	s.regular = exact >= REGULAR_MIN && 4 * exact >= 3 * s.count;
 	s.reads = s.regular || !fewest ? fewest : 1;
 	for (uint32_t i = 0; i < s.count; i++) {
-		strays += h->saves[i].reads - s.reads;
+		reads += h->saves[i].reads;
 		s.crowd += (double)h->saves[i].reads / s.count;
 	}
 	s.crowd = fmin(s.crowd, CROWD);
@@ -143,11 +151,18 @@ static struct summary summarize(const struct habit *h)
 		s.mean += (double)waits[i] / usual;
 	s.mean = fmax(s.mean, SHORTEST);
 	s.longest = s.count ? waits[s.count - 1] : 0;
-	s.rate = strays / span;
+	s.usual = usual ? waits[usual - 1] : 0;
+	s.rate = reads / span;
 	/* Both as waits of chance come, with their own mean. */
 	for (uint32_t i = 0; i < s.count; i++)
 		s.odds += fmax(-SAVE_MAX, fmin(SAVE_MAX, -log(s.rate * s.mean) - waits[i] / s.mean + waits[i] * s.rate));
 	return s;
+}
+
+/* Whether each read so far belongs to a save, when each takes so many. */
+static bool all_used(const struct reads *r, uint32_t each)
+{
+	return r->open + r->total + r->grown <= each * (r->saves + 1);
 }
 
 /* How old another read must be to be out of the question, when `chance` is that of the newest one. */
@@ -173,10 +188,10 @@ static bool trusts(const struct habit *h, const struct reads *r, const struct mo
 	chance = -expm1(-s.rate * fmax(s.mean, m->gap));
 	far = far_from(&s, chance);
 	/* Where more read just now, what was seen in quieter times says little. */
-	if (opened > far && chance <= CHANCE_MAX && s.odds >= ODDS &&
+	if (opened > far && m->quiet >= fmin(fmax(QUIET * s.usual, QUIET_MIN), QUIET_MAX) && chance <= CHANCE_MAX && s.odds >= ODDS &&
 	    count_between(r, opened - far, opened) <= s.crowd * (1 + saves_since(r, opened - far)) + 1 + 2 * s.rate * far)
 		v.before = opened - far;
-	if (s.regular)
+	if (s.regular && all_used(r, s.reads))
 		v.reads = s.reads;
 	*ret = v;
 	return v.before || v.reads;

@@ -28,6 +28,8 @@ struct reads {
 	} last[READS_KEPT];
 	uint32_t next;			/* of all reads so far; the place of the next in `last` is its rest */
 	uint32_t since;			/* reads since the process's last save */
+	uint64_t total, saves, grown;	/* reads; saves, and those of them that went on from what the process wrote itself */
+	uint64_t open;			/* reads before the first save that no save used */
 	struct turn {
 		uint64_t saved;		/* when a save was done */
 		uint32_t reads;		/* since the save before */
@@ -42,6 +44,7 @@ struct moment {
 	struct glimpse newest;
 	uint64_t gap;			/* from that read to the open */
 	uint64_t span;			/* from the save before to the open; 0: there was none */
+	uint64_t quiet;			/* from the save before to the read */
 	uint32_t reads;			/* in this time */
 	bool own_thread;		/* it was the saving thread that read */
 };
