@@ -21,6 +21,7 @@ struct apply {
 	struct store_base *bases;	/* the candidates' bases, as they count for this document */
 	struct view_frame *as_written;	/* the whole document, when it was merged as text */
 	bool as_text;			/* the base is chosen by outlines */
+	bool things;			/* it is a list of things, and merged as text */
 	struct outline written_outline, current_outline;
 	size_t count;
 	int chosen;
@@ -49,7 +50,9 @@ int apply_repeat(struct apply *a, const struct merge_candidate *c, enum repeat *
 /* Leaves a trace of a save that changed nothing, though it may have meant to: a version that tells what was kept. */
 int apply_trace(struct apply *a, const struct merge_candidate *c, struct edit *e);
 
-/* things.c: whether the document may change things in a list that others have changed too; then they are merged as text. */
+/* things.c: whether the document is a list of things: its base is chosen by what is in them. */
+int apply_holds_things(struct apply *a, bool *ret);
+/* Whether the document may change things in a list that others have changed too; then they are merged as text. */
 int apply_things(struct apply *a, const struct merge_candidate *c, bool *ret);
 
 /* append.c: one value as a message or a line; bytes as lines; plain bytes become the first version of a document of lines. */

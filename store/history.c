@@ -232,8 +232,11 @@ int apply_choose(struct apply *a)
 	if (!a->candidates || !a->bases)
 		return -ENOMEM;
 	/* With one base there is nothing to choose. */
-	a->as_text = (n > 1 || (n && a->save->bases[0].oldest)) && !lists_alike(a->current->frame, a->job->frame) && !apply_mixed(a->current->frame, a->job->frame);
-	if (a->as_text)
+	if (n > 1 && lists_alike(a->current->frame, a->job->frame))
+		err = apply_holds_things(a, &a->things);
+	a->as_text = a->things || ((n > 1 || (n && a->save->bases[0].oldest)) && !lists_alike(a->current->frame, a->job->frame) &&
+				   !apply_mixed(a->current->frame, a->job->frame));
+	if (!err && a->as_text)
 		err = take_outlines(a);
 	for (size_t i = 0; !err && i < n && !(a->save->flags & (STORE_SAVE_REPLACE | STORE_SAVE_APPEND | STORE_SAVE_LINES)); i++)
 		err = add_candidate(a, &a->save->bases[i]);
@@ -450,7 +453,6 @@ out:
 int apply_document(struct apply *a)
 {
 	struct merge_candidate *c;
-	bool things = false;
 	int err = apply_load(a);
 
 	if (!err)
@@ -483,10 +485,11 @@ int apply_document(struct apply *a)
 		a->save->reason = "others have saved it meanwhile, when its name was another";
 		return -EINVAL;
 	}
-	err = apply_things(a, c, &things);
+	if (!a->things)
+		err = apply_things(a, c, &a->things);
 	if (err)
 		return err;
-	if (things || (c->view != a->current && !lists_alike(a->current->frame, a->job->frame))) {
+	if (c->view != a->current && (a->things || !lists_alike(a->current->frame, a->job->frame))) {
 		a->save->result |= STORE_SAVED_MERGED;
 		err = merge_as_text(a, c);
 		if (err)

@@ -145,6 +145,26 @@ size_t identity_names(const struct parts *const side[3], struct identity *ret)
 	return n;
 }
 
+bool identity_is_thing(struct value_text e)
+{
+	struct json_walk w;
+
+	if (identity_is_pair(e)) {
+		w = walk(e);
+		json_walk_next(&w);
+		json_walk_next(&w);
+		e = cut(&w, w.start, w.end);
+	}
+	if (e.text[0] != '{' || identity_is_message(e))
+		return false;
+	w = walk(e);
+	while (json_walk_next(&w)) {
+		if (strchr("{[", e.text[w.start]))
+			return true;
+	}
+	return false;
+}
+
 bool identity_shared(struct value_text a, struct value_text b)
 {
 	struct json_walk w;

@@ -26,6 +26,9 @@ bool identity_is_pair(struct value_text element);
 /* An object that somebody said: who else says something with the same number says another thing. */
 bool identity_is_message(struct value_text element);
 
+/* An object, or a pair, that is no message and holds lists or objects: it changes, and what is in it tells versions of it apart. */
+bool identity_is_thing(struct value_text element);
+
 /* Whether two objects that are no messages share a member that may tell what they are: a cheap look, before they are merged as things. */
 bool identity_shared(struct value_text a, struct value_text b);
 

@@ -252,6 +252,39 @@ static bool removes_unknown(const struct written *w, const struct merge_candidat
  */
 enum outdated { NOT_OUTDATED, DOUBTED, OUTDATED };
 
+/* How many messages of this text are there, 2 at most. */
+static unsigned said(const struct store_view *current, uint64_t hash)
+{
+	const struct view_item *item;
+	unsigned n = 0;
+
+	for (struct view_cursor at = view_at(current, 0); n < 2 && (item = view_next(&at));)
+		n += item->hash == hash;
+	return n;
+}
+
+/*
+ * Whether what is equal says nothing: the document is all of `c` with messages of its own behind, and only after these one or a few that others have
+ * said too, such as an answer; or what is equal is said again and again.
+ */
+static bool by_chance(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other, const struct store_view *current,
+		      size_t equal, size_t fresh)
+{
+	bool own = false, behind = c->view->count && !c->diff.gone && equal <= fresh, often = true;
+
+	for (uint64_t i = c->diff.common; i < w->count; i++) {
+		if (c->diff.back[i - c->diff.common] != DIFF_NONE) {
+			behind = behind && !own;
+		} else if (told_by(w, c, other, i)) {
+			behind = behind && own;
+			often = often && said(current, written_hash(w, i)) > 1;
+		} else {
+			own = true;
+		}
+	}
+	return behind || often;
+}
+
 static enum outdated outdated(const struct written *w, const struct merge_candidate *c, const struct merge_candidate *other,
 			      const struct store_view *current, bool own_read)
 {
@@ -274,7 +307,7 @@ static enum outdated outdated(const struct written *w, const struct merge_candid
 	/* Who goes on from what it wrote itself keeps one list in memory. */
 	if (is_memory(c))
 		return OUTDATED;
-	if (own_read || w->outline)
+	if (own_read || w->outline || by_chance(w, c, other, current, equal, fresh))
 		return NOT_OUTDATED;
 	return (other->base->flags & STORE_BASE_SHOWN) || !c->view->count ? DOUBTED : NOT_OUTDATED;
 }
@@ -601,14 +634,54 @@ static bool has_text(const struct store_view *current, uint64_t hash)
 	return false;
 }
 
+/* The document's message i of the rest is one of its own, though the base has one of this text. */
+static void unmatch(struct merge_diff *d, size_t i)
+{
+	d->match[d->back[i]] = DIFF_NONE;
+	d->back[i] = DIFF_NONE;
+	d->added++;
+	d->gone++;
+}
+
+/* Whether a candidate that only equal texts speak against has neither the document's message i nor the base's that it was taken for. */
+static bool doubted_lacks(const struct merge_candidate *list, size_t count, uint64_t i, const struct view_item *item)
+{
+	for (size_t j = 0; j < count; j++) {
+		if (list[j].doubted && !base_knows(list[j].base, item->born) && may_lack(&list[j], i))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What the document says behind messages of its own, and others say again and again, is its own when the base is in doubt: an answer that many requests
+ * get. What it was taken for is kept by merge_spare.
+ */
+static bool own_answers(struct merge_candidate *list, size_t count, struct merge_candidate *c, const struct store_view *current)
+{
+	struct merge_diff *d = &c->diff;
+	bool own = false, any = false;
+
+	for (size_t i = 0; i < d->written_rest; i++) {
+		const struct view_item *item = d->back[i] == DIFF_NONE || (d->back[i] & MOVED) ? NULL : view_get(c->view, d->common + d->back[i]);
+
+		own = own || d->back[i] == DIFF_NONE;
+		if (!own || !item || said(current, item->hash) < 2 || !doubted_lacks(list, count, d->common + i, item))
+			continue;
+		unmatch(d, i);
+		any = true;
+	}
+	return any;
+}
+
 bool merge_revive(struct merge_candidate *list, size_t count, size_t chosen, const struct store_view *current)
 {
 	struct merge_candidate *c = &list[chosen];
 	struct merge_diff *d = &c->diff;
-	bool any = false, fresh;
+	bool any = own_answers(list, count, c, current), fresh;
 
 	if (!is_memory(c))
-		return false;
+		return any;
 	for (size_t i = 0; c->view != current && i < d->written_rest; i++) {
 		size_t k = d->back[i];
 
@@ -619,9 +692,7 @@ bool merge_revive(struct merge_candidate *list, size_t count, size_t chosen, con
 			fresh = j != chosen && may_lack(&list[j], d->common + i);
 		if (!fresh || has_text(current, view_get(c->view, d->common + k)->hash))
 			continue;
-		d->back[i] = d->match[k] = DIFF_NONE;
-		d->added++;
-		d->gone++;
+		unmatch(d, i);
 		any = true;
 	}
 	return any;

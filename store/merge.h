@@ -114,7 +114,7 @@ void merge_spare_all(struct merge_edits *e);
 /*
  * Before merge_edits, when the chosen base is the process's own last document, of which is not known whether it still held what others had
  * removed by then: that is the document's new message when another candidate that may as well be the base, which the process has read, has it not.
- * A save is never without a trace. For writers with an event loop. Whether there was any.
+ * A save is never without a trace. And answers that many requests get, where equal texts alone speak against another base. For writers with an event loop. Whether there was any.
  */
 bool merge_revive(struct merge_candidate *candidates, size_t count, size_t chosen, const struct store_view *current);
 void merge_edits_release(struct merge_edits *e);

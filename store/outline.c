@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "identity.h"
 #include "json.h"
 
 #define DEPTH_MAX 64
@@ -62,7 +63,10 @@ static int walk(struct outline *o, const char *text, size_t size, size_t at, uin
 		bool named = object && !is_number(text + w.key, w.key_end - w.key);
 		uint64_t inner = named ? mix(path, json_hash(text + w.key, w.key_end - w.key)) : mix(path, '[');
 
-		if (named)
+		/* A thing changes with all that is in it: only that tells. */
+		if (!named && identity_is_thing((struct value_text){ text + w.start, w.end - w.start }))
+			err = 0;
+		else if (named)
 			err = add(o, inner & ~OUTLINE_TELLING);
 		else if (w.end - w.start < TELLING_SIZE)
 			err = add(o, mix(inner, json_hash(text + w.start, w.end - w.start)) & ~OUTLINE_TELLING);

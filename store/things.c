@@ -35,6 +35,20 @@ static int is_theirs(struct apply *a, const struct merge_candidate *c, struct va
 	return err;
 }
 
+int apply_holds_things(struct apply *a, bool *ret)
+{
+	struct db_value lead, body;
+	int err;
+
+	*ret = false;
+	if (!a->job->written.count || a->job->lines)
+		return 0;
+	err = job_message(a->txn, a->job, 0, &lead, &body);
+	if (!err)
+		*ret = identity_is_thing((struct value_text){ body.data, body.size });
+	return err;
+}
+
 int apply_things(struct apply *a, const struct merge_candidate *c, bool *ret)
 {
 	const struct written *w = &a->job->written;

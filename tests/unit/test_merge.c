@@ -178,7 +178,9 @@ static const struct merge_case cases[] = {
 
 	{ "16", "one answer of two requests is no proof", "a1 q2 k2", "2W 1R", "ark", EVENTS | UNCERTAIN, 1, "aqkrk" },
 	{ "16", "nor is one question", "a1 k2 q2", "2W 1R", "akr", EVENTS | UNCERTAIN, 1, "akqkr" },
-	{ "16", "what the process was shown since is the base, and all of it stays", "a1 q2 k2", "2RW 1R", "ark", EVENTS, 0, "ark" },
+	{ "16", "of what was read since an equal answer behind a question of one's own is no proof", "a1 q2 k2", "2RW 1R", "ark", EVENTS | UNCERTAIN, 1, "aqkrk" },
+	{ "16", "but an equal question is doubt: the newer is the base, and all of it stays (merge_spare)", "a1 k2 q2", "2RW 1R", "akr", EVENTS, 0, "akr" },
+	{ "16", "what is said again and again is no proof", "a1 k2 q2 k3", "3RW 1R", "akr", EVENTS | UNCERTAIN, 1, "akqkkr" },
 	{ "16", "it is proof when nothing is lost", "a1 k2", "2W 1R", "akr", EVENTS, 0, "akr" },
 	{ "16", "and when three are equal and none is its own", "a1 b2 c2 d2 e2", "2W 1R", "abcd", EVENTS, 0, "abcd" },
 	{ "16", "or five beside one of its own", "a1 b2 c2 d2 e2 f2 g2", "2W 1R", "abcdefG", EVENTS, 0, "abcdefG" },
