@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 
+from tally import text as document_text
 from harness import cases, equal, forked, in_threads, main, read, together
 
 WRITERS = 8
