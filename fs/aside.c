@@ -9,7 +9,7 @@
 #include "log.h"
 #include "mount.h"
 
-#define COUNT 64
+#define COUNT 1024	/* sessions that are set aside at once; with more a rename is an ordinary one, and readers miss the session */
 #define LONGEST_NS 3000000000u	/* what takes longer is no part of a save */
 #define GENERATIONS 4	/* a shell between */
 #define LOOK_NS 20000000u	/* how often it is looked whether it has ended */
@@ -155,7 +155,7 @@ static void drop(struct asides *t, unsigned i)
 
 static bool is_of(const struct aside *a, const struct process *who)
 {
-	return who->known && a->who.tgid == who->tgid && a->who.start == who->start;
+	return process_same(&a->who, who);
 }
 
 static bool stands_for(const struct aside *a, uint64_t parent, const char *name)

@@ -97,7 +97,7 @@ static void visit_own(struct handle *h, void *arg)
 {
 	struct own *o = arg;
 
-	if (!o->who->known || h->opener.tgid != o->who->tgid || h->opener.start != o->who->start)
+	if (!process_same(&h->opener, o->who))
 		return;
 	o->unread |= atomic_load(&h->unread);
 	o->pending += atomic_load(&h->pending);

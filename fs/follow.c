@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool same_process(const struct process *a, const struct process *b)
-{
-	return a->tgid == b->tgid && a->start == b->start;
-}
-
 /* ---- Locking -------------------------------------------------------------------------------- */
 
 struct finding {
@@ -25,7 +20,7 @@ static bool is_of(const struct handle *h, const struct temp *temp)
 
 	if (!temp)
 		return !id;
-	return id ? id == temp->id : same_process(&h->opener, &temp->who);
+	return id ? id == temp->id : process_same(&h->opener, &temp->who);
 }
 
 static void visit_finding(struct handle *h, void *arg)
@@ -90,7 +85,7 @@ void followers_unlock(struct followers *f)
 const struct process *followers_writer(const struct followers *f, const struct temp *temp)
 {
 	for (const struct handle *h = f->first; h && temp; h = h->next_follower) {
-		if (same_process(&h->opener, &temp->who))
+		if (process_same(&h->opener, &temp->who))
 			return &h->opener;
 	}
 	return &f->first->opener;
@@ -182,7 +177,7 @@ void followers_go(struct mount *m, struct followers *f, const struct process *wr
 
 	for (struct handle *h = f->first; h; h = h->next_follower) {
 		set = NULL;
-		if (*to->set && same_process(&h->opener, writer)) {
+		if (*to->set && process_same(&h->opener, writer)) {
 			set = *to->set;
 			*to->set = NULL;
 		}
@@ -205,7 +200,7 @@ static void visit_asking(struct handle *h, void *arg)
 
 	if (!h->former || h->former->ino != a->former)
 		return;
-	if (a->who->known && !same_process(&h->opener, a->who))
+	if (a->who->known && !process_same(&h->opener, a->who))
 		return;
 	a->found = true;
 	if (a->size == HANDLE_NONE)

@@ -277,7 +277,7 @@ static void visit_timed(struct handle *h, void *arg)
 	struct timing *t = arg;
 
 	/* What was made and not written yet has no time but this. */
-	if (handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo)) && h->opener.tgid == t->who->tgid && h->opener.start == t->who->start)
+	if (handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo)) && process_same(&h->opener, t->who))
 		atomic_store(&h->mtime, t->mtime);
 }
 

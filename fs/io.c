@@ -540,7 +540,7 @@ static void visit_unsaved(struct handle *h, void *arg)
 
 	if (u->found || !handle_writes(h))
 		return;
-	if (h->opener.tgid != u->who->tgid || h->opener.start != u->who->start)
+	if (!process_same(&h->opener, u->who))
 		return;
 	if (pthread_mutex_trylock(&h->lock)) {
 		u->busy = true;

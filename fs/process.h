@@ -17,6 +17,12 @@ struct process {
 	bool known;		/* /proc told */
 };
 
+/* Whether two requests came from one process, as far as is known: never when one of them is unknown. */
+static inline bool process_same(const struct process *a, const struct process *b)
+{
+	return a->known && b->known && a->tgid == b->tgid && a->start == b->start;
+}
+
 /*
  * Remembers what it has read of /proc: of the `limit` threads (0: 256) seen last, at the cost of an open descriptor each, and
  * whether they run event loops for 16 times as many processes. 0 or -ENOMEM.

@@ -87,7 +87,7 @@ static bool has_log(const struct source *from, const struct process *who)
 {
 	if (!from->fresh || (from->temp->flags & TEMP_LOG))
 		return true;
-	return from->attr.version > 1 && !(from->temp->who.tgid == who->tgid && from->temp->who.start == who->start);
+	return from->attr.version > 1 && !process_same(&from->temp->who, who);
 }
 
 static bool earlier(struct timespec a, struct timespec b)
@@ -275,7 +275,7 @@ static void visit_making(struct handle *h, void *arg)
 {
 	struct making *w = arg;
 
-	if (w->found || !handle_writes(h) || h->opener.tgid != w->who->tgid || h->opener.start != w->who->start)
+	if (w->found || !handle_writes(h) || !process_same(&h->opener, w->who))
 		return;
 	/* What becomes of one that is closed is waited for. */
 	if (pthread_mutex_trylock(&h->lock)) {

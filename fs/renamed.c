@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define COUNT 64
+#define COUNT 1024	/* renames that are remembered; an older one is forgotten, and what is made of its name begins anew */
 #define SECONDS 10
 
 struct rename {
@@ -78,7 +78,7 @@ bool renamed_by(struct renamed *r, uint64_t parent, const char *name, const stru
 	pthread_mutex_lock(&r->lock);
 	for (unsigned i = 0; !found && (e = latest(r, i)); i++)
 		found = e->parent == parent && strcmp(e->name, name) == 0;
-	found = found && e->who.tgid == who->tgid && e->who.start == who->start;
+	found = found && process_same(&e->who, who);
 	if (found && ret_thread)
 		*ret_thread = e->who.tid;
 	if (found && ret_seen)

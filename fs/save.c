@@ -193,7 +193,7 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 
 bool save_orphaned(const struct handle *h, const struct place *place)
 {
-	return place->unlinked && place->unlinker.known && place->unlinker.tgid == h->writer.tgid && place->unlinker.start == h->writer.start;
+	return place->unlinked && process_same(&place->unlinker, &h->writer);
 }
 
 /* The document as it was written, when the store has it in no version. */
@@ -273,18 +273,13 @@ static void flushed(struct store_save *save)
 	free(w);
 }
 
-static bool same_process(const struct process *a, const struct process *b)
-{
-	return a->tgid == b->tgid && a->start == b->start;
-}
-
 /* ---- Flush and release ---------------------------------------------------------------------------------------- */
 
 void save_flush(fuse_req_t req, struct handle *h, const struct process *who, bool sync, size_t wrote)
 {
 	struct mount *m = mount_of(req);
 	struct work *w;
-	bool foreign = who->known && h->writer.known && !same_process(who, &h->writer);
+	bool foreign = who->known && h->writer.known && !process_same(who, &h->writer);
 	struct place place;
 	int err = 0;
 
@@ -299,7 +294,7 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 		h->dying = (!draft_size(&h->draft) || append_to_lines(h, &place)) && process_dying(who->tid);
 	/* Nor, of lines, is it by one of several that write one after the other, while who opened it for them lives: `{ a; b; } > f`. */
 	if (append_to_lines(h, &place))
-		foreign |= who->known && h->opener.known && !same_process(who, &h->opener) && process_alive(&h->opener);
+		foreign |= who->known && h->opener.known && !process_same(who, &h->opener) && process_alive(&h->opener);
 	if (h->appends && (h->appended || !h->has_draft)) {
 		append_flush(req, h, !sync && (foreign || h->dying), sync, wrote);
 		return;

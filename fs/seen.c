@@ -513,10 +513,22 @@ static size_t find_before(const struct record *r, size_t at, bool same)
 	return SIZE_MAX;
 }
 
-/* Joins two tickets: of the same version, or else in the middle. What can't be joined goes: documents that sets may need, too. */
+/* Whether the ticket is what its thread has read last: what it saves next is based on that. */
+static bool is_newest(const struct record *r, size_t at)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct entry *x = &r->entries[i];
+		if (i != at && is_bounded(x, false, 0) && x->thread == r->entries[at].thread && x->last > r->entries[at].last)
+			return false;
+	}
+	return true;
+}
+
+/* Joins two tickets: of the same version, or else in the middle, and not what a thread has read last as long as there are others. What can't be joined goes: documents that sets may need, too. */
 static void drop_bounded(struct seen *s, struct record *r, bool written, uint64_t frozen, size_t number)
 {
 	size_t n = 0, middle = 0, before = SIZE_MAX, at = 0;
+	bool spoils = true;
 
 	for (size_t i = 0; i < r->count; i++) {
 		if (!is_bounded(&r->entries[i], written, frozen))
@@ -527,9 +539,11 @@ static void drop_bounded(struct seen *s, struct record *r, bool written, uint64_
 			return;
 		}
 		size_t other = written ? SIZE_MAX : find_before(r, i, false);
-		if (other != SIZE_MAX && (n <= number / 2 || before == SIZE_MAX)) {
+		bool last = other != SIZE_MAX && (is_newest(r, i) || is_newest(r, other));
+		if (other != SIZE_MAX && (before == SIZE_MAX || (spoils && !last) || (spoils == last && n <= number / 2))) {
 			before = other;
 			at = i;
+			spoils = last;
 		}
 		if (n++ <= number / 2)
 			middle = i;

@@ -25,7 +25,7 @@ int temps_add(struct mount *m, const struct process *who, const struct store_att
 		*ret_id = e->id;
 	for (old = *temp_bucket(t, e->name); old; old = next) {
 		next = old->chain;
-		if (old->parent == e->parent && strcmp(old->name, e->name) == 0 && !temp_same_process(&old->who, who)) {
+		if (old->parent == e->parent && strcmp(old->name, e->name) == 0 && !process_same(&old->who, who)) {
 			old->flags |= TEMP_SHARED;
 			e->flags |= TEMP_SHARED;
 		}
@@ -137,7 +137,7 @@ void temps_begin(struct temps *t, const struct process *who, const char *name, u
 
 	pthread_mutex_lock(&t->lock);
 	e = id ? temp_find_id(t, name, id) : temp_find(t, name, ino);
-	if (e && e->set && !e->taken && temp_same_process(&e->who, who))
+	if (e && e->set && !e->taken && process_same(&e->who, who))
 		tickets_begin(e->set, who);
 	pthread_mutex_unlock(&t->lock);
 }
@@ -237,7 +237,7 @@ static bool is_blank(struct mount *m, uint64_t ino)
 /* Whether the file under the name may be written anew by this process as it is. Then it is the process's from now on. Needs the lock. */
 static bool may_take(struct mount *m, const struct process *who, struct temp *e)
 {
-	bool own = temp_same_process(&e->who, who), needed;
+	bool own = process_same(&e->who, who), needed;
 
 	if (own && e->who.tid == who->tid && (e->reserved || !processes_events(m->processes, who)))
 		return true;
@@ -255,7 +255,7 @@ static uint64_t find_made(struct temps *t, const struct process *who, const stru
 {
 	const struct temp *e = *temp_bucket(t, a->name);
 
-	while (e && (!e->reserved || e->ino == a->ino || e->who.tid != who->tid || !temp_same_process(&e->who, who)))
+	while (e && (!e->reserved || e->ino == a->ino || e->who.tid != who->tid || !process_same(&e->who, who)))
 		e = e->chain;
 	return e ? e->ino : 0;
 }
@@ -557,7 +557,7 @@ bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, c
 		struct temp *other = *temp_bucket(t, name);
 
 		/* What others have saved to the same document stays, unless it has become a session. */
-		while (other && (other->ino != linked || !other->version || (other->flags & TEMP_READ) || temp_same_process(&other->who, who) ||
+		while (other && (other->ino != linked || !other->version || (other->flags & TEMP_READ) || process_same(&other->who, who) ||
 				 !process_alive(&other->who)))
 			other = other->chain;
 		if (!other)

@@ -130,14 +130,9 @@ const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino)
 	return NULL;
 }
 
-bool temp_same_process(const struct process *a, const struct process *b)
-{
-	return a->known && b->known && a->tgid == b->tgid && a->start == b->start;
-}
-
 bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name)
 {
-	return e->parent == parent && temp_same_process(&e->who, who) && strcmp(e->name, name) == 0;
+	return e->parent == parent && process_same(&e->who, who) && strcmp(e->name, name) == 0;
 }
 
 time_t temp_now(void)

@@ -47,7 +47,6 @@ struct temp **temp_bucket(struct temps *t, const char *name);
 struct temp *temp_find(struct temps *t, const char *name, uint64_t ino);
 struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id);
 const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino);
-bool temp_same_process(const struct process *a, const struct process *b);
 bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name);
 /* Of the process's files under a name that leads to inode `linked`, or 0, the one that it would find there if it were alone. */
 struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t parent, const char *name, uint64_t linked, bool events);
