@@ -139,6 +139,9 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 		renamed_add(m->renamed, from.ino, parent, name, who, seen_of(m, who, parent, name));
 	if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
+	/* The process has put it there: it does not take the name for free any more. */
+	if (from.kind == STORE_SCRATCH && !(flags & STORE_EXCHANGE) && store_is_document_name(new_name))
+		tickets_unlinked(m->tickets, who, new_parent, new_name);
 	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */
 	if (unread)
 		tickets_unlinked(m->tickets, who, parent, name);
@@ -209,6 +212,8 @@ static int copy(struct asides *t, const struct aside *a)
 		return err;
 	save.prefix = v;
 	save.prefix_size = store_view_size(v);
+	if (!save.prefix_size)
+		save.flags |= STORE_SAVE_EMPTY;
 	err = store_save(t->mount->store, &save);
 	store_view_unref(v);
 	return err;

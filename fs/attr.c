@@ -44,6 +44,7 @@ void attr_entry(const struct store_attr *a, struct fuse_entry_param *e)
 #define LISTED_WAIT_NS 80000000l	/* the same for the kernel, which counts in ticks of up to 10 ms */
 #define LISTED_AGO_NS 10000000000ull	/* after which no process is still busy with what it was answered */
 #define LASTS_SECONDS 2
+#define NS 1000000000
 
 static uint64_t now_ns(void)
 {
@@ -91,6 +92,8 @@ struct own {
 	const struct process *who;
 	bool unread;
 	uint64_t view, draft, pending;
+	bool written;			/* it has changed the file, or made it, and not saved it yet */
+	int64_t mtime;			/* and then has set this time; or HANDLE_NO_TIME */
 };
 
 static void visit_own(struct handle *h, void *arg)
@@ -103,6 +106,10 @@ static void visit_own(struct handle *h, void *arg)
 	o->pending += atomic_load(&h->pending);
 	if (o->view == HANDLE_NONE)
 		o->view = atomic_load(&h->view_size);
+	if (!o->written && handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo))) {
+		o->written = true;
+		o->mtime = atomic_load(&h->mtime);
+	}
 	if (o->draft == HANDLE_NONE)
 		o->draft = atomic_load(&h->draft_size);
 }
@@ -132,7 +139,7 @@ static int attr_by_name(struct mount *m, const struct process *who, uint64_t ino
 
 int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *ret)
 {
-	struct own own = { who, false, HANDLE_NONE, HANDLE_NONE, 0 };
+	struct own own = { .who = who, .view = HANDLE_NONE, .draft = HANDLE_NONE };
 	uint64_t parent, size;
 	int err;
 
@@ -165,6 +172,10 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 		ret->size = own.draft;
 	else if (ret->kind == STORE_DOCUMENT)
 		shown_tell(m->shown, who, ino, ret->version ? ret->version : SHOWN_EMPTY, ret->size);
+	if (own.written && own.mtime != HANDLE_NO_TIME)
+		ret->mtime = (struct timespec){ own.mtime / NS - (own.mtime % NS < 0), (own.mtime % NS + NS) % NS };
+	else if (own.written)
+		clock_gettime(CLOCK_REALTIME, &ret->mtime);
 	ret->size += own.pending;
 	return err;
 }

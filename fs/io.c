@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "control.h"
 #include "ops.h"
@@ -62,7 +63,7 @@ static bool is_gone(struct mount *m, const struct store_attr *a)
 static int open_document(struct mount *m, struct handle *h, const struct process *who, const struct store_attr *a, bool fresh, unsigned flags)
 {
 	bool anew = !fresh && (h->flags & O_TRUNC);
-	unsigned known = anew ? temps_fresh(m->temps, a) : 0;
+	unsigned known = fresh ? 0 : temps_fresh(m->temps, a);
 	uint64_t id = 0;
 	int err = tickets_freeze(m->tickets, who, &h->set);
 
@@ -199,6 +200,18 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	return err;
 }
 
+/* Who opens it to read writes nothing that would have to be waited for. What another has saved there meanwhile stays. */
+static int create_empty(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
+			struct store_attr *ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct store_save save = { .parent = parent, .name = name, .flags = STORE_SAVE_EMPTY | STORE_SAVE_KEEP | STORE_SAVE_SOON, .mode = mode & 07777,
+				   .uid = ctx->uid, .gid = ctx->gid, .pid = who->tgid, .writer_uid = ctx->uid };
+	int err = store_save(m->store, &save);
+
+	return err ? err : store_getattr(m->store, save.saved_ino, ret);
+}
+
 static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode, int flags,
 			struct store_attr *ret)
 {
@@ -224,6 +237,16 @@ static int claim(struct mount *m, const struct process *who, const struct store_
 	return anew ? temps_claim(m, who, a) : 0;
 }
 
+static int give_owner(struct mount *m, fuse_req_t req, mode_t mode, const struct store_attr *a)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct store_attr to = { .mode = mode & 07777, .uid = ctx->uid, .gid = ctx->gid };
+
+	if (to.mode == (a->mode & 07777) && to.uid == a->uid && to.gid == a->gid)
+		return 0;
+	return store_setattr(m->store, a->ino, &to, STORE_SET_MODE | STORE_SET_UID | STORE_SET_GID, NULL);
+}
+
 static int open_or_create(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
 			  struct fuse_file_info *fi, struct store_attr *a, bool *ret_fresh, struct handle **ret)
 {
@@ -231,13 +254,16 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 	int err = store_lookup(m->store, parent, name, a);
 
 	*ret_fresh = false;
-	/* Who has set it aside makes it anew. */
-	if (!err && aside_make(m->asides, who, parent, name))
+	/* Who has set it aside makes it anew, and it is his. */
+	if (!err && aside_make(m->asides, who, parent, name) && !(err = give_owner(m, req, mode, a)))
 		return open_file(m, who, a, fi->flags | O_TRUNC, false, 0, NULL, ret);
 	if (!err && (fi->flags & O_EXCL))
 		return -EEXIST;
-	/* Who opens it to read writes nothing that would have to be waited for. */
-	if (err == -ENOENT && store_is_document_name(name) && (fi->flags & O_ACCMODE) != O_RDONLY)
+	if (err == -ENOENT && store_is_document_name(name) && (fi->flags & O_ACCMODE) == O_RDONLY) {
+		*ret_fresh = !(err = create_empty(m, req, who, parent, name, mode, a));
+		return err ? err : open_file(m, who, a, fi->flags, false, 0, NULL, ret);
+	}
+	if (err == -ENOENT && store_is_document_name(name))
 		return create_document(m, req, who, parent, name, mode, fi, hatched, a, ret_fresh, ret);
 	if (err == -ENOENT) {
 		err = create_plain(m, req, who, parent, name, mode, fi->flags, a);
@@ -595,17 +621,30 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* Takes over the handle's lock. */
 static int truncate_draft(struct mount *m, const struct process *who, struct handle *h, uint64_t size)
 {
+	struct store_attr now;
+	bool same, touched;
+	uint64_t ino;
 	int err = h->appends ? save_begin_rewrite(m, h, who) : 0;
 
 	if (!err)
 		err = handle_draft(m, h, false);
-	if (!err && size != draft_size(&h->draft)) {
+	same = !err && size == draft_size(&h->draft);
+	if (!err && !same) {
 		err = draft_truncate(&h->draft, size, m->options.max_document);
 		h->truncated = !size;
 		if (!err)
 			handle_changed(h, who);
 	}
+	/* By a descriptor it is a change of the times at least. */
+	if (same)
+		atomic_store(&h->mtime, HANDLE_NO_TIME);
+	touched = same && !h->dirty && !handle_is_new(m, h);
+	ino = h->ino;
 	handle_unlock(h);
+	if (touched) {
+		clock_gettime(CLOCK_REALTIME, &now.mtime);
+		err = store_setattr(m->store, ino, &now, STORE_SET_MTIME, NULL);
+	}
 	return err;
 }
 
@@ -623,7 +662,7 @@ int io_truncate(struct mount *m, const struct process *who, const struct store_a
 	if (a->kind == STORE_DOCUMENT)
 		return save_truncate(m, who, a, size);
 	/* Of the size that it has nothing changes, its times neither. */
-	if (size == a->size)
+	if (size == a->size && !h)
 		return 0;
 	return store_setattr(m->store, a->ino, &(struct store_attr){ .size = size }, STORE_SET_SIZE, NULL);
 }

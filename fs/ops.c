@@ -204,7 +204,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	if (!err && mask) {
 		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
 		if (!inodes_set_embryo(m->inodes, file, &set, mask))
-			err = store_setattr(m->store, file, &set, mask, NULL);
+			err = store_setattr(m->store, file == ino ? a.ino : file, &set, mask, NULL);
 		if (!err && (mask & STORE_SET_MTIME))
 			handle_timed(m, file, &who, set.mtime);
 	}

@@ -392,8 +392,10 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 			w.save.flags |= STORE_SAVE_EMPTY;
 		err = store_save(m->store, &w.save);
 	}
-	if (!err)
+	if (!err) {
 		save_note(m, set, a->parent, a->name, &w.save);
+		temps_changed(m->temps, who, a->name, w.save.saved_ino, w.save.version);
+	}
 	store_view_unref(w.save.prefix);
 	ticket_set_free(set);
 	return err;

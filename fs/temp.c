@@ -119,6 +119,21 @@ void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, u
 	free(bytes);
 }
 
+void temps_changed(struct temps *t, const struct process *who, const char *name, uint64_t ino, uint64_t version)
+{
+	pthread_mutex_lock(&t->lock);
+	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
+		if (e->ino != ino || !e->version || e->taken || !temp_same_process(&e->who, who))
+			continue;
+		e->version = version;
+		t->bytes -= e->size;
+		free(e->bytes);
+		e->bytes = NULL;
+		e->size = 0;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
 void temps_closed(struct mount *m, const char *name, uint64_t id)
 {
 	struct temp *e, *gone = NULL;

@@ -80,12 +80,24 @@ static int touch(struct db_txn *txn, void *arg)
 	return tree_touch(txn, *(uint64_t *)arg);
 }
 
-/* The names that a save made show in the directory's times. It is no part of the save: its record belongs to updates. */
-static void touch_directories(struct store *s, struct job *jobs)
+static int touch_document(struct db_txn *txn, void *arg)
+{
+	const struct store_save *save = arg;
+
+	return tree_touch_document(txn, save->saved_ino, save->version);
+}
+
+/*
+ * The names that a save made show in the directory's times, and that a document was written shows in its own, though it is what it was. That is no part of
+ * the save: the records belong to updates.
+ */
+static void touch_all(struct store *s, struct job *jobs)
 {
 	for (struct job *j = jobs; j; j = j->next) {
 		if (j->touched_dir)
 			db_update(s->db, touch, &j->touched_dir);
+		if ((j->save->result & STORE_SAVED_SAME) && j->save->saved_ino && !(j->save->flags & (STORE_SAVE_MTIME | STORE_SAVE_KEEP)))
+			db_update(s->db, touch_document, j->save);
 	}
 }
 
@@ -173,7 +185,7 @@ static int run_together(struct commit *c, struct job **jobs)
 		c->stats.groups[slot]++;
 	}
 	pthread_mutex_unlock(&c->lock);
-	touch_directories(c->store, *jobs);
+	touch_all(c->store, *jobs);
 	return 0;
 }
 
@@ -494,7 +506,7 @@ void commit_submit(struct commit *c, struct store_save *save)
 		if (!err)
 			err = db_update(c->store->db, apply_update, &(struct update){ c, &job });
 		if (!err)
-			touch_directories(c->store, job);
+			touch_all(c->store, job);
 		finish(c, job, err);
 		pthread_mutex_unlock(&c->in_memory);
 		if (bytes > LARGE)

@@ -598,7 +598,7 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 	if (err)
 		return err;
 	if (a.target.moved && !job->raw)
-		err = tree_reclaim(txn, &a.target);
+		err = tree_reclaim(txn, &a.target, job->save);
 	if (err)
 		return err;
 	if (job->save->flags & SAVE_UNDO)

@@ -189,6 +189,15 @@ static int copy_document(struct db_txn *txn, uint64_t from, uint64_t to)
 	return err ? err : copy_messages(txn, from, to);
 }
 
+static struct rec_attr new_attr(const struct store_save *save, enum store_kind kind)
+{
+	int64_t now = time_now();
+	int64_t mtime = save->mtime.tv_sec || save->mtime.tv_nsec ? time_pack(save->mtime) : now;
+
+	return (struct rec_attr){ .kind = kind, .mode = S_IFREG | (save->mode & 07777), .uid = save->uid, .gid = save->gid,
+				  .parent = save->parent, .atime = mtime, .mtime = mtime, .ctime = now };
+}
+
 /* The copy goes by the name that the document had been given. A time that was set on the newest version was set on the copy's one. */
 static int put_copy(struct db_txn *txn, uint64_t from, uint64_t copy, struct rec_attr a, const char *away)
 {
@@ -202,7 +211,7 @@ static int put_copy(struct db_txn *txn, uint64_t from, uint64_t copy, struct rec
 	return err ? err : entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
 }
 
-int tree_reclaim(struct db_txn *txn, struct tree_target *t)
+int tree_reclaim(struct db_txn *txn, struct tree_target *t, const struct store_save *save)
 {
 	char away[STORE_NAME_MAX + 1];
 	struct rec_attr a;
@@ -215,6 +224,8 @@ int tree_reclaim(struct db_txn *txn, struct tree_target *t)
 		err = copy_document(txn, t->ino, copy);
 	if (!err)
 		err = put_copy(txn, t->ino, copy, a, away);
+	/* The file is the one that the writer has made under the name. */
+	a = new_attr(save, STORE_DOCUMENT);
 	a.parent = t->parent;
 	if (!err)
 		err = attr_put(txn, t->ino, &a, t->name);
@@ -260,15 +271,6 @@ int tree_revive(struct db_txn *txn, struct tree_target *t)
 	if (!err && e.ino == t->ino)
 		err = entry_del(txn, a.size, REC_TOMB, own);
 	return err == -ENOENT ? 0 : err;
-}
-
-static struct rec_attr new_attr(const struct store_save *save, enum store_kind kind)
-{
-	int64_t now = time_now();
-	int64_t mtime = save->mtime.tv_sec || save->mtime.tv_nsec ? time_pack(save->mtime) : now;
-
-	return (struct rec_attr){ .kind = kind, .mode = S_IFREG | (save->mode & 07777), .uid = save->uid, .gid = save->gid,
-				  .parent = save->parent, .atime = mtime, .mtime = mtime, .ctime = now };
 }
 
 /* The file's first chunk that is not below *number, which is set to its own. -ENOENT: there is none. */
@@ -616,5 +618,22 @@ int tree_touch(struct db_txn *txn, uint64_t ino)
 	if (err)
 		return err;
 	a.mtime = a.ctime = time_now();
+	return attr_put(txn, ino, &a, name);
+}
+
+int tree_touch_document(struct db_txn *txn, uint64_t ino, uint64_t version)
+{
+	struct key key = key_plain(ino, REC_HEAD);
+	char name[STORE_NAME_MAX + 1];
+	struct rec_head head;
+	struct rec_attr a;
+	int err = record_get(txn, &key, &head, sizeof(head), NULL);
+
+	if (!err)
+		err = attr_get(txn, ino, &a, name);
+	if (err || head.version != version || head.unlinked)
+		return err;
+	a.mtime = a.ctime = time_now();
+	a.mtime_version = version;
 	return attr_put(txn, ino, &a, name);
 }

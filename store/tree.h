@@ -24,7 +24,7 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
  * Merge rule 13, the lineage belongs to the name: a document that was renamed away (`f` to `f.bak`) comes back to the target's name, so that
  * what others saved in between is merged, and what it was renamed to becomes a copy of it.
  */
-int tree_reclaim(struct db_txn *txn, struct tree_target *t);
+int tree_reclaim(struct db_txn *txn, struct tree_target *t, const struct store_save *save);
 
 /*
  * The same for one that had been renamed away and was unlinked there: that took a backup's name from it, and nothing from this name's history. It is
@@ -60,6 +60,8 @@ int tree_drop_chunks(struct db_txn *txn, uint64_t ino, uint64_t from_size, uint6
 
 /* Sets a directory's mtime and ctime to now. */
 int tree_touch(struct db_txn *txn, uint64_t ino);
+/* The same for a document, if that is its newest version. */
+int tree_touch_document(struct db_txn *txn, uint64_t ino, uint64_t version);
 
 /* A fresh inode number, taken inside the transaction. */
 int tree_new_ino(struct db_txn *txn, uint64_t *ret);

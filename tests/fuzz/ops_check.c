@@ -32,7 +32,10 @@ struct running {
 	bool loose;			/* it need not be as on a plain directory any more */
 	bool garbage;			/* what is no document may have a document's name */
 	int writes[SLOTS];		/* MODE_ONE: the document that a descriptor writes, or -1 */
+	int reads[SLOTS];		/* MODE_ONE: the same of one that is read */
 	int opened[NAMES], saved[NAMES];	/* MODE_ONE: by which call a name was opened to be written, and saved, last */
+	bool moved;			/* MODE_ONE: a document may have a name that is none's */
+	unsigned looks[NAMES];		/* MODE_ONE: how often a name was read, or found missing */
 	bool begun[SEATS];
 };
 
@@ -137,6 +140,9 @@ static bool touches(const struct op *op, unsigned name)
 static void look_before(struct running *r, const struct op *op)
 {
 	for (int i = 0; i < SLOTS; i++) {
+		/* What a descriptor reads is settled by its first read, not when it is opened. */
+		if (r->reads[i] >= 0 && touches(op, (unsigned)r->reads[i]) && (op->what == OP_RENAME || op->what == OP_UNLINK || op->what >= OP_SAVE))
+			r->loose = true;
 		if (r->writes[i] < 0)
 			continue;
 		if (touches(op, (unsigned)r->writes[i]) && !(op->what == OP_OPEN && op->slot == i))
@@ -145,21 +151,44 @@ static void look_before(struct running *r, const struct op *op)
 		if (op->what == OP_DUP && (op->slot == i || op->other == i))
 			r->loose = true;
 	}
+	/* Who looks twice before he saves: what he takes out may come back, as what another look had not told of. */
+	for (unsigned i = 0; i < NAMES; i++) {
+		bool removes = op->what == OP_SAVE || op->what == OP_SAVE_TEMP || op->what == OP_TRUNCATE || (op->what == OP_OPEN && (op->flags & O_TRUNC));
+
+		if ((removes && op->name == i && (r->looks[i] > 1 || (r->moved && !is_document(i)))) || (op->what == OP_RENAME && op->to == i && is_document(i) && r->looks[i] > 1))
+			r->loose = true;
+	}
 	/* What was begun before the process's last save, and holds nothing more than that, changes nothing. */
 	if (op->what == OP_RENAME && is_document(op->to) && r->opened[op->name] < r->saved[op->to])
 		r->loose = true;
 	/* A file that is being written, and renamed to a document meanwhile. */
-	if (op->what == OP_RENAME && is_document(op->to))
-		for (int i = 0; i < SLOTS; i++)
-			r->loose |= r->writes[i] == -2 - op->name;
+	for (int i = 0; i < SLOTS; i++) {
+		r->loose |= op->what == OP_RENAME && is_document(op->to) && r->writes[i] == -2 - op->name;
+		r->loose |= (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP) && is_document(op->name) && r->writes[i] == -2 - op->to;
+	}
 }
 
 static void look_after(struct running *r, const struct op *op, const struct result *mine)
 {
+	if (mine->error == ENOENT || op->what == OP_LOAD || op->what == OP_ADD || op->what == OP_ADD_TEMP)
+		r->looks[op->name]++;
+	if (op->what == OP_OPEN && (op->flags & O_ACCMODE) != O_WRONLY)
+		r->looks[op->name]++;
+	if (op->what == OP_RENAME && !mine->ret) {
+		r->moved |= is_document(op->name) || is_document(op->to);
+		r->looks[op->to] += r->looks[op->name] + 1;
+		r->looks[op->name]++;
+	}
+	if (op->what == OP_UNLINK)
+		r->looks[op->name]++;
+	if (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP)
+		r->moved |= is_document(op->to);
 	if (op->what == OP_OPEN) {
-		r->writes[op->slot] = -1;
+		r->writes[op->slot] = r->reads[op->slot] = -1;
+		if (!mine->ret && (op->flags & O_ACCMODE) != O_WRONLY && (is_document(op->name) || r->moved))
+			r->reads[op->slot] = op->name;
 		if (!mine->ret && (op->flags & O_ACCMODE) != O_RDONLY)
-			r->writes[op->slot] = is_document(op->name) ? op->name : -2 - op->name;
+			r->writes[op->slot] = is_document(op->name) || r->moved ? op->name : -2 - op->name;
 	}
 	if (op->what == OP_OPEN || op->what == OP_SAVE || op->what == OP_APPEND || op->what == OP_ADD)
 		r->opened[op->name] = op->id + 1;
@@ -173,6 +202,8 @@ static void look_after(struct running *r, const struct op *op, const struct resu
 		r->saved[op->to] = op->id + 1;
 	if (op->what == OP_CLOSE)
 		r->writes[op->slot] = -1;
+	if (op->what == OP_DUP && op->other != op->slot)
+		r->reads[op->other] = r->reads[op->slot];
 	if (op->what == OP_DUP && op->other != op->slot)
 		r->writes[op->other] = r->writes[op->slot];
 	/* Refused as a document (P5). */
@@ -213,7 +244,7 @@ static void look_whole(struct running *r, const struct op *op, const struct seat
 {
 	const struct result *mine = &seat->results[SIDE_MOUNT];
 
-	if (op->what == OP_RENAME && !mine->ret)
+	if ((op->what == OP_RENAME || op->what == OP_SYMLINK) && !mine->ret)
 		r->garbage = true;
 	if (op->what != OP_LOAD || mine->ret || r->garbage || !mine->size || !is_document(op->name) || is_lines(op->name))
 		return;
@@ -363,7 +394,7 @@ void run_sequence(struct world *w, const struct sequence *s, struct outcome *ret
 
 	*ret = (struct outcome){ .calls = 0 };
 	for (int i = 0; i < SLOTS; i++)
-		r.writes[i] = -1;
+		r.writes[i] = r.reads[i] = -1;
 	if (!make_directories(&r))
 		fail(ret, "a directory can't be made: %s", strerrorname_np(errno));
 	for (unsigned i = 0; i < s->count && !ret->failed; i++)
