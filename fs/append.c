@@ -21,7 +21,7 @@ static void prepare_lines(struct mount *m, struct handle *h, struct work *w, siz
 	save->prefix = NULL;
 	save->prefix_size = 0;
 	save->tail_size = size;
-	save->flags = STORE_SAVE_LINES | flags;
+	save->flags = STORE_SAVE_LINES | flags | (save->flags & STORE_SAVE_MTIME);
 	save->prepare = NULL;
 	w->before = (struct store_base){ .ino = h->ino, .version = h->seen, .own = &h->own, .own_count = h->own > h->seen };
 	save->bases = &w->before;

@@ -106,7 +106,7 @@ static void visit_own(struct handle *h, void *arg)
 	o->pending += atomic_load(&h->pending);
 	if (o->view == HANDLE_NONE)
 		o->view = atomic_load(&h->view_size);
-	if (!o->written && handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo))) {
+	if (!o->written && handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || atomic_load(&h->pending) || (h->inode && h->inode->embryo))) {
 		o->written = true;
 		o->mtime = atomic_load(&h->mtime);
 	}

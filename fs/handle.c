@@ -277,7 +277,8 @@ static void visit_timed(struct handle *h, void *arg)
 	struct timing *t = arg;
 
 	/* What was made and not written yet has no time but this. */
-	if (handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || (h->inode && h->inode->embryo)) && process_same(&h->opener, t->who))
+	if (handle_writes(h) && (atomic_load(&h->draft_size) != HANDLE_NONE || atomic_load(&h->pending) || (h->inode && h->inode->embryo)) &&
+	    process_same(&h->opener, t->who))
 		atomic_store(&h->mtime, t->mtime);
 }
 

@@ -171,6 +171,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		save_note(m, from->set, parent, name, save);
 		from->saved_ino = save->saved_ino;
 		from->saved = empty ? 0 : save->version;
+		temps_changed(m, who, name, save->saved_ino, save->version);
 		/* It may have come back from another name (rule 13). */
 		inodes_renamed(m->inodes, save->saved_ino, parent, name);
 		if (!from->temp && from->attr.kind == STORE_DOCUMENT)

@@ -394,7 +394,7 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 	}
 	if (!err) {
 		save_note(m, set, a->parent, a->name, &w.save);
-		temps_changed(m->temps, who, a->name, w.save.saved_ino, w.save.version);
+		temps_changed(m, who, a->name, w.save.saved_ino, w.save.version);
 	}
 	store_view_unref(w.save.prefix);
 	ticket_set_free(set);

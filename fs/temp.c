@@ -119,11 +119,15 @@ void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, u
 	free(bytes);
 }
 
-void temps_changed(struct temps *t, const struct process *who, const char *name, uint64_t ino, uint64_t version)
+void temps_changed(struct mount *m, const struct process *who, const char *name, uint64_t ino, uint64_t version)
 {
+	struct temps *t = m->temps;
+
+	if (!ino || processes_events(m->processes, who))
+		return;
 	pthread_mutex_lock(&t->lock);
 	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
-		if (e->ino != ino || !e->version || e->taken || !temp_same_process(&e->who, who))
+		if (e->ino != ino || !e->version || e->taken || e->who.tid != who->tid || !process_same(&e->who, who))
 			continue;
 		e->version = version;
 		t->bytes -= e->size;

@@ -83,8 +83,8 @@ bool temps_needs(struct temps *t, const char *name, uint64_t id);
 void temps_read(struct temps *t, const char *name, uint64_t ino);
 /* The document was saved. `bytes` (may be NULL; taken over): as it was written. */
 void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, uint64_t version, char *bytes, size_t size);
-/* The process changed the document by its name: that is what it has written there. */
-void temps_changed(struct temps *t, const struct process *who, const char *name, uint64_t ino, uint64_t version);
+/* The thread changed the document by its name: that is what it has written there. Of an event loop it may be another task. */
+void temps_changed(struct mount *m, const struct process *who, const char *name, uint64_t ino, uint64_t version);
 /* Its handle is gone: nothing will be saved any more. */
 void temps_closed(struct mount *m, const char *name, uint64_t id);
 

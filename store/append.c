@@ -38,7 +38,9 @@ int apply_lines(struct apply *a)
 {
 	struct key head = key_plain(a->target.ino, REC_HEAD), frame = key_plain(a->target.ino, REC_FRAME);
 	struct store_save *save = a->save;
-	struct edit e = { .ino = a->target.ino, .time = time_now(), .mtime = time_now(), .pid = save->pid, .uid = save->writer_uid };
+	int64_t now = time_now();
+	struct edit e = { .ino = a->target.ino, .time = now, .mtime = save->flags & STORE_SAVE_MTIME ? time_pack(save->mtime) : now,
+			  .pid = save->pid, .uid = save->writer_uid };
 	struct job *job = a->job;
 	struct db_value *bodies, lead;
 	struct view_frame *f;

@@ -124,5 +124,161 @@ def create_often(directory, n):
 				os.close(os.open(path, os.O_RDONLY))
 
 
+def truncating(path, data):
+	write(path, data)
+
+
+def renaming(path, data):
+	write(path + ".tmp", data)
+	os.rename(path + ".tmp", path)
+
+
+def in_place(path, data):
+	fd = os.open(path, os.O_RDWR)
+	os.ftruncate(fd, 0)
+	os.write(fd, data)
+	os.close(fd)
+
+
+LINES = b'{"c":1}\n'
+
+
+@cases("an identical rewrite moves the time of modification: {}", [
+	("truncating", truncating, "a.json", b"[1]"), ("temp file", renaming, "a.json", b"[1]"), ("in place", in_place, "a.json", b"[1]"),
+	("of lines", truncating, "a.jsonl", LINES), ("of lines by temp file", renaming, "a.jsonl", LINES), ("empty", truncating, "a.json", b"")])
+def identical(t, name, save, file, data):
+	path = t.path(file)
+	write(path, data)
+	os.chmod(path, 0o640)
+	os.utime(path, (1000, 1000))
+	before = os.stat(path)
+	equal(before.st_mtime, 1000, "time that was set")
+	save(path, data)
+	eventually(lambda: os.stat(path).st_mtime > 1000000, True, "the time moved")
+	equal(read(path), data, "the bytes")
+	equal((os.stat(path).st_mode & 0o777, os.stat(path).st_uid), (0o640, before.st_uid), "mode and owner")
+
+
+@case("times that are set by a descriptor or a name, and what moves them")
+def times(t):
+	path = t.path("a.json")
+	with open(path, "w") as f:
+		os.utime(f.fileno(), (1005, 1005))
+		equal(os.fstat(f.fileno()).st_mtime, 1005, "of a file that is being made")
+	eventually(lambda: os.stat(path).st_mtime, 1005, "of a file that was made and not written")
+	write(path, b"[1]")
+	fd = os.open(path, os.O_RDWR)
+	os.utime(path, (1006, 1006))
+	os.truncate(path, 3)
+	equal(os.stat(path).st_mtime, 1006, "truncate(2) to the same size")
+	os.ftruncate(fd, 3)
+	require(os.stat(path).st_mtime > 1000000, "ftruncate to the same size moves it")
+	os.utime(path, (1007, 1007))
+	os.pwrite(fd, b"[2]", 0)
+	require(os.fstat(fd).st_mtime > 1000000, "a write moves it, for who writes, before it is saved")
+	os.close(fd)
+	lines = t.path("b.jsonl")
+	fd = os.open(lines, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+	for piece in (LINES, b"[1"):
+		os.write(fd, piece)
+		os.utime(fd, (1009, 1009))
+		equal(os.fstat(fd).st_mtime, 1009, f"of lines, after {piece}")
+	os.close(fd)
+	equal(os.stat(lines).st_mtime, 1009, "of lines whose last one was saved at close")
+	plain = t.path("p")
+	write(plain, b"")
+	os.utime(plain, (1008, 1008))
+	os.truncate(plain, 0)
+	equal(os.stat(plain).st_mtime, 1008, "truncate(2) of an empty plain file")
+
+
+@cases("a session that is made anew has its maker's mode: {}", [("backup beside it", "a.json.bak"), ("other name", "old")])
+def made_anew(t, name, backup):
+	path, away = t.path("a.json"), t.path(backup)
+	write(path, b"[1]")
+	os.chmod(path, 0o600)
+	os.rename(path, away)
+	os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+	write(path, b"[1, 2]")
+	os.listdir(t.dir)
+	equal([oct(os.stat(p).st_mode & 0o777) for p in (path, away)], ["0o644", "0o600"], "modes")
+	equal([read(path), read(away)], [b"[1, 2]", b"[1]"], "contents")
+
+
+@case("an empty session that is set aside is kept as the backup")
+def empty_aside(t):
+	path = t.path("a.json")
+	write(path, b"[1]")
+	os.truncate(path, 0)
+	os.rename(path, path + ".bak")
+	write(path, b"[2]")
+	equal(sorted(os.listdir(t.dir)), ["a.json", "a.json.bak"], "names")
+	equal(read(path + ".bak"), b"", "the backup")
+
+
+@case("who opens the backup of a session that it set aside opens that")
+def open_backup(t):
+	path = t.path("a.json")
+	write(path, b"[1]")
+	write(path, b"[1, 2]")
+	os.rename(path, path + ".bak")
+	os.close(os.open(path + ".bak", os.O_WRONLY))
+	equal(os.listdir(t.dir), ["a.json.bak"], "names")
+
+
+def by_appending(path):
+	with open(path, "ab") as f:
+		f.write(b"\n" + LINES)
+
+
+def by_truncate(path):
+	os.truncate(path, 0)
+
+
+def by_rename(path):
+	write(path + ".json", b"[3]")
+	os.rename(path + ".json", path)
+
+
+@cases("a rename takes what its process has written last: {}", [("appended", by_appending), ("in place", lambda p: in_place(p, b"[2]")), ("truncate(2)", by_truncate), ("renamed there", by_rename)])
+def renamed_last(t, name, change):
+	t.mount.expect("refused")	# what was appended is no JSON
+	for file in ("t.tmp.json", "t.jsonl"):
+		source, target = t.path(file), t.path("q.jsonl" if name == "appended" else "q.json")
+		write(source, b"[1]")
+		with contextlib.suppress(OSError):
+			change(source)
+		wanted = read(source)
+		os.rename(source, target)
+		equal(os.listdir(t.dir), [os.path.basename(target)], "names")
+		equal(read(target), wanted, "contents")
+		os.unlink(target)
+
+
+@case("a listing has what was made just before")
+def listed_at_once(t):
+	for n in range(200):
+		write(t.path("b.json"), b"")
+		equal(os.listdir(t.dir), ["b.json"], "names")
+		os.unlink(t.path("b.json"))
+
+
+@case("a session that is being made: truncate(2), and attributes after another has saved it")
+def in_the_making(t):
+	path = t.path("a.json")
+	fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+	os.write(fd, b"[1]words")
+	os.truncate(path, 3)
+	os.close(fd)
+	equal(read(path), b"[1]", "what was truncated while it was made")
+	os.unlink(path)
+	fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+	renaming(path, b"[2]")
+	together([lambda: os.rename(path, t.path("c.json"))])
+	write(path, b"[3]")
+	os.utime(fd, (1009, 1009))
+	os.close(fd)
+
+
 if __name__ == "__main__":
 	main()
