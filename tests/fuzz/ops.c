@@ -54,6 +54,8 @@ static bool fails_once(const struct sequence *s, const char *how, struct outcome
 	if (!out->failed && world_remount(&w) && !world_verify(&w, why, sizeof(why)))
 		fail(out, "verify after the daemon was killed: %s", why);
 	world_end(&w);
+	free(out->tree);
+	out->tree = NULL;
 	return out->failed;
 }
 
@@ -111,7 +113,7 @@ struct batch {
 	const char *how;
 	uint64_t first;
 	unsigned count;
-	uint64_t trees[BATCH];
+	char *trees[BATCH];
 };
 
 /* The records are damaged: which sequence does that? */
@@ -203,6 +205,8 @@ static void run_batch(uint64_t first, unsigned count)
 	if (good)
 		survive(&b);
 	world_end(&b.world);
+	for (unsigned i = 0; i < b.count; i++)
+		free(b.trees[i]);
 }
 
 int main(int argc, char **argv)

@@ -134,13 +134,13 @@ struct outcome {
 	bool failed;
 	char why[1024];
 	struct result results[OPS_MAX];
-	uint64_t tree;		/* hash of what is there in the end */
+	char *tree;		/* what is there in the end, malloced; NULL: not known */
 	unsigned calls;
 };
 /* Runs it in a directory of its own. */
 void run_sequence(struct world *w, const struct sequence *s, struct outcome *ret);
 /* Whether what is there is as it was at the end of the run. */
-bool same_tree(struct world *w, const struct sequence *s, uint64_t tree, char *why, size_t size);
+bool same_tree(struct world *w, const struct sequence *s, const char *tree, char *why, size_t size);
 void fail(struct outcome *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif
