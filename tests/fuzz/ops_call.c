@@ -380,7 +380,7 @@ void call(struct seat *seat, struct descriptors *d, int side)
 	switch (op->what) {
 	case OP_BEGIN: ret = begin(seat, d, side); break;
 	case OP_CLOSE_ALL: ret = close_all(d, side); break;
-	case OP_SETTLE: ret = close_all(d, side) || list(base, 0, &data, false) || list(base, 9, &data, false); break;
+	case OP_SETTLE: ret = close_all(d, side) | list(base, 0, &data, false) | list(base, 9, &data, false); break;
 	case OP_END: ret = end(d, side); break;
 	case OP_TREE:
 		ret = list(base, 0, &data, true) || list(base, 9, &data, true) ? -1 : 0;
