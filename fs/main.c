@@ -270,6 +270,8 @@ static int open_store(struct mount *m)
 		complain("%s: %s; the store's directory must be writable, or mount with -o ro", o->store, store_strerror(err));
 	else if (err)
 		complain("%s: can't open the store: %s", o->store, store_strerror(err));
+	else if (store_damage(m->store))
+		log_line(LOG_ERR, "%s: %s", o->store, store_damage(m->store));
 	return err;
 }
 

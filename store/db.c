@@ -136,6 +136,7 @@ static int write_journal(struct db *db, const struct mem *local)
 			db->journal_broken = err != -E2BIG;
 		} else {
 			db->journaled++;
+			db_file_note(db->lock_fd, journal_last(db->journal), journal_marked(db->journal));
 			if (journal_used(db->journal) > JOURNAL_HALF / 2)
 				tell(db, true);
 		}
@@ -176,7 +177,7 @@ static void thaw(struct db *db)
 /* What is frozen and what the transaction has written, in one commit, with the disk's new place. Of the latter only the keys are left. */
 static int commit_to_disk(struct db *db, struct disk_txn *txn, struct mem *local, const struct journal_place *to)
 {
-	struct journal_place place = { htole64(to->taken), htole64(to->mark) };
+	uint64_t place[2] = { htole64(to->taken), htole64(to->mark) };
 	struct mem note = { 0 };
 	int err = disk_write(db->disk, txn, &db->frozen);
 
@@ -184,7 +185,7 @@ static int commit_to_disk(struct db *db, struct disk_txn *txn, struct mem *local
 		err = disk_write_away(db->disk, txn, local);
 	/* Also when there is no journal: what a forced drain frees can only be used when something has been committed. */
 	if (!err && to->mark)
-		err = mem_put(&note, db->journal_key, db->journal_key_size, &place, sizeof(place));
+		err = mem_put(&note, db->journal_key, db->journal_key_size, place, sizeof(place));
 	if (!err)
 		err = disk_write(db->disk, txn, &note);
 	mem_release(&note);
@@ -206,7 +207,7 @@ static struct journal_place next_place(const struct db *db, const struct mem *lo
 
 	return (struct journal_place){
 		db->journal ? journal_last(db->journal) : db->place.taken,
-		db->place.mark ? db->place.mark + (apart ? 2 : 1) : 0,
+		db->place.mark ? db->place.mark + (apart ? 2 : 1) : 0, 0, 0,
 	};
 }
 

@@ -33,6 +33,7 @@
 
 #include "db_dir.h"
 #include "disk.h"
+#include "journal.h"
 
 struct db;
 struct db_txn;
@@ -45,6 +46,7 @@ struct db_options {
 	/* A key of the caller's, of up to 16 bytes, that db uses alone: the disk's place in the journal. */
 	const void *journal_key;
 	size_t journal_key_size;
+	journal_objects_fn *objects;	/* may be NULL: all records belong together */
 	int (*fill)(struct db_txn *txn, void *arg);	/* writes the first records of a new store; called before the store is there */
 	/*
 	 * Called with the update lock held. When something is waiting that was not before: see to db_sync and db_drain soon. `now`: to db_drain at once. May be NULL.
@@ -60,10 +62,13 @@ void db_close(struct db *db);
 
 /*
  * Takes what a killed process has left in the journal, and uses it from now on; makes one if there is none. To be called once, before anything is
- * written. Waits for what other processes have pending. -EUCLEAN: it does not fit the disk's records; -ENOMEM, -EIO. No room
- * for a journal is no error.
+ * written. Waits for what other processes have pending. A journal that is not whole is kept aside first, and gives what is whole in it: see db_journal_report.
+ * -ENOMEM, -EIO. No room for a journal is no error.
  */
 int db_use_journal(struct db *db);
+
+/* What db_use_journal found. Owned by db. */
+const struct journal_report *db_journal_report(const struct db *db);
 
 int db_read_begin(struct db *db, struct db_txn **ret);
 void db_read_end(struct db_txn *txn);	/* NULL is fine */

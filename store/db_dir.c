@@ -201,6 +201,7 @@ static bool is_ours(const char *name)
 			return true;
 	}
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, "new-", 4) == 0 || strncmp(name, "draft-", 6) == 0 ||
+	        strncmp(name, "journal.damaged-", 16) == 0 ||
 	        strcmp(name, "lost+found") == 0;
 }
 

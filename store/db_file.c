@@ -1,5 +1,6 @@
 #include "db_file.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -197,6 +198,38 @@ bool db_file_hold(int fd)
 	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1 };
 
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+struct note {
+	uint64_t number, mark, sum;
+};
+
+static uint64_t sum_of(const struct note *n)
+{
+	return (n->number ^ n->mark << 1) * 0x9e3779b97f4a7c15u + 1;
+}
+
+void db_file_note(int fd, uint64_t number, uint64_t mark)
+{
+	struct note n = { number, mark, 0 };
+
+	n.sum = htole64(sum_of(&n));
+	n.number = htole64(number);
+	n.mark = htole64(mark);
+	/* Without it less can be told, that is all. */
+	if (pwrite(fd, &n, sizeof(n), 0) < 0)
+		return;
+}
+
+void db_file_noted(int fd, uint64_t *ret_number, uint64_t *ret_mark)
+{
+	struct note n = { 0 };
+	bool good = fd >= 0 && pread(fd, &n, sizeof(n), 0) == sizeof(n);
+
+	n = (struct note){ le64toh(n.number), le64toh(n.mark), le64toh(n.sum) };
+	good = good && n.sum == sum_of(&n);
+	*ret_number = good ? n.number : 0;
+	*ret_mark = good ? n.mark : 0;
 }
 
 /* Byte 2 is held shared by all who have the store open. */

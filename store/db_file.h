@@ -51,6 +51,13 @@ void db_file_unlock(int fd);
 /* Keeps others from taking the lock, if none has it; does not wait. For who only reads. */
 bool db_file_hold(int fd);
 
+/*
+ * Notes that this journal entry is on disk, so that its loss can be told. The note is not synced: after a loss of power it may be of an earlier one.
+ * For who holds the lock. Reading: zeros when there is none.
+ */
+void db_file_note(int fd, uint64_t number, uint64_t mark);
+void db_file_noted(int fd, uint64_t *ret_number, uint64_t *ret_mark);
+
 /* Marks the store as in use by this process. */
 int db_file_join(int fd);
 /* Whether no other process has it in use. */

@@ -38,6 +38,8 @@ struct db {
 	uint64_t ended;			/* update: drains that have ended */
 	int last_error;			/* update: why the disk did not take it when it was last tried, or 0 */
 	bool locked;			/* update: the file lock is held */
+	journal_objects_fn *objects;
+	struct journal_report report;	/* written by db_use_journal only */
 	struct journal *journal;	/* update; used by who is in flight. May be NULL */
 	bool journal_broken;		/* update: nothing may be appended until the disk has everything */
 	bool half_free;			/* update: the disk has all that the journal's other half holds */

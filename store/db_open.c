@@ -15,7 +15,9 @@
 /* Where the tree says that it is. */
 static int read_place(struct db *db, struct journal_place *ret)
 {
-	struct journal_place place = { 0 };
+	struct {
+		uint64_t taken, mark;
+	} place = { 0 };
 	struct disk_txn *txn;
 	struct db_value v;
 	int err = disk_read_begin(db->disk, &txn);
@@ -28,7 +30,7 @@ static int read_place(struct db *db, struct journal_place *ret)
 	disk_read_end(db->disk, txn);
 	if (err && err != -ENOENT)
 		return err;
-	*ret = (struct journal_place){ le64toh(place.taken), le64toh(place.mark) };
+	*ret = (struct journal_place){ le64toh(place.taken), le64toh(place.mark), 0, 0 };
 	return 0;
 }
 
@@ -119,6 +121,7 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	db->read_only = o->read_only;
 	db->on_pending = o->on_pending;
 	db->arg = o->arg;
+	db->objects = o->objects;
 	memcpy(db->journal_key, o->journal_key, o->journal_key_size);
 	db->journal_key_size = o->journal_key_size;
 	db->lock_fd = -1;
@@ -166,18 +169,28 @@ static int replay(struct db *db)
 	uint64_t last;
 	int err = read_place(db, &db->place);
 
+	db_file_noted(db->lock_fd, &db->place.noted, &db->place.noted_mark);
 	if (!err)
-		err = journal_open(db->dir, db->read_only, &db->journal);
+		err = journal_open(db->dir, db->read_only, db->objects, &db->journal);
+	if (err == -ENOENT && db->place.mark && db->place.noted > db->place.taken && db->place.noted_mark - db->place.mark <= 1)
+		db->report.absent = true;
 	if (!err)
-		err = journal_replay(db->journal, &db->place, &db->frozen, &last);
+		err = journal_replay(db->journal, &db->place, &db->frozen, &last, &db->report);
 	if (err)
 		return err;
-	db_restart_journal(db, last);
+	if (!db->read_only && !journal_is_whole(&db->report)) {
+		/* Nothing is to be written over it. */
+		journal_close(db->journal);
+		db->journal = NULL;
+		db->place.taken = last;
+	} else {
+		db_restart_journal(db, last);
+	}
 	if (!db->frozen.count)
 		return 0;
 	/* Until the disk has them, the entries must stay. */
 	db->half_free = false;
-	db->journal_broken = true;
+	db->journal_broken = db->journal;
 	err = disk_read_begin(db->disk, &txn);
 	if (err)
 		return err;
@@ -185,6 +198,13 @@ static int replay(struct db *db)
 		atomic_store(&db->flight_id, disk_txn_id(txn) + 1);
 	disk_read_end(db->disk, txn);
 	return 0;
+}
+
+/* Without room for one the store does as well, only slower. Needs `update` and the file lock, or to be alone. */
+static void begin_journal(struct db *db)
+{
+	if (!journal_create(db->dir) && !journal_open(db->dir, false, db->objects, &db->journal))
+		db_restart_journal(db, db->place.taken);
 }
 
 static int recover(struct db *db)
@@ -203,11 +223,10 @@ static int recover(struct db *db)
 	err = db_lock(db);
 	if (!err)
 		err = replay(db);
-	/* Without room for one the store does as well, only slower. */
 	if (err == -ENOENT) {
 		err = 0;
-		if (!journal_create(db->dir) && !journal_open(db->dir, false, &db->journal))
-			db_restart_journal(db, db->place.taken);
+		if (!db->report.absent)
+			begin_journal(db);
 	}
 	if (!err && getrandom(&db->place.mark, sizeof(db->place.mark), 0) != sizeof(db->place.mark))
 		err = -EIO;
@@ -217,17 +236,39 @@ static int recover(struct db *db)
 	return err;
 }
 
+/* One that was damaged is not needed any more, since the tree has all that is whole in it; and there is a new one. */
+static int replace_journal(struct db *db)
+{
+	int err;
+
+	pthread_mutex_lock(&db->update);
+	err = db->report.absent ? 0 : journal_set_aside(db->dir);
+	if (!err)
+		begin_journal(db);
+	pthread_mutex_unlock(&db->update);
+	return err == -ENOENT ? 0 : err;
+}
+
 int db_use_journal(struct db *db)
 {
+	bool damaged;
 	int err;
 
 	pthread_mutex_lock(&db->update);
 	err = recover(db);
 	pthread_mutex_unlock(&db->update);
+	damaged = !db->read_only && !journal_is_whole(&db->report);
 	/* On a full disk it stays where it is, for now. */
 	if (!err)
-		err = db_drain(db, false);
+		err = db_drain(db, damaged);
+	if (!err && damaged)
+		err = replace_journal(db);
 	return err == -ENOSPC ? 0 : err;
+}
+
+const struct journal_report *db_journal_report(const struct db *db)
+{
+	return &db->report;
 }
 
 int db_reopen(struct db *db)

@@ -12,6 +12,7 @@
 
 struct store {
 	char *directory;
+	char *damage;		/* what store_damage says */
 	bool read_only;
 	uint64_t max_document;
 	unsigned delay_ms;
@@ -23,6 +24,9 @@ struct store {
 	pthread_mutex_t lock;
 	uint64_t ino_next, ino_end;	/* lock; inode numbers reserved for this process */
 };
+
+/* damage.c: sets `damage`. -ENOMEM, and as db_update. */
+int store_look_for_damage(struct store *s);
 
 /* read.c: the buffers that reads share. -ENOMEM. */
 int gather_new(struct gather **ret);

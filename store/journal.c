@@ -1,3 +1,4 @@
+/* The journal: its file, and what is appended. What follows a crash is in journal_replay.c. */
 #include "journal.h"
 
 #include <endian.h>
@@ -7,48 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "db_file.h"
+#include "journal_entry.h"
 
-#define SECTOR 512	/* entries begin at one, so that writing the next does not touch the last */
+#define LISTED 256		/* objects that the next entry tells of; of more it tells none */
 #define DIRECT (64u << 10)	/* bytes: smaller entries go past the page cache */
-#define REMOVED UINT32_MAX
-
-struct journal {
-	int fd;
-	int direct;	/* -1: the disk takes none */
-	char *sectors;	/* what is written directly: DIRECT bytes, aligned */
-	int half;
-	size_t at;
-	uint64_t last, mark;
-};
-
-/* An entry on disk; its records follow: size of the key (2), size of the value or REMOVED (4), key, value. All little-endian. */
-struct head {
-	uint64_t sum;	/* of all that follows */
-	uint64_t number;
-	uint64_t mark;
-	uint32_t size;	/* of the entry with its head */
-	uint32_t unused;
-} __attribute__((packed));
-
-/* FNV-1a, in words of 64 bits, with the halves mixed: what has to be told from a torn entry. */
-static uint64_t sum_of(const char *bytes, size_t size)
-{
-	uint64_t h = 0xcbf29ce484222325u, word;
-
-	for (; size; bytes += sizeof(word)) {
-		size_t n = size < sizeof(word) ? size : sizeof(word);
-
-		word = 0;
-		memcpy(&word, bytes, n);
-		h = (h ^ le64toh(word)) * 0x100000001b3u;
-		h ^= h >> 29;
-		size -= n;
-	}
-	return h;
-}
 
 static int write_all(int fd, const char *bytes, size_t size, off_t offset)
 {
@@ -97,22 +64,21 @@ int journal_create(int dir)
 	return err ? err : db_file_sync(dir);
 }
 
-int journal_open(int dir, bool read_only, struct journal **ret)
+int journal_open(int dir, bool read_only, journal_objects_fn *objects, struct journal **ret)
 {
 	struct journal *j;
-	struct stat st;
-	int fd, err;
+	int fd;
 
 	fd = openat(dir, "journal", (read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	err = fstat(fd, &st) ? -errno : st.st_size != 2 * JOURNAL_HALF ? -EUCLEAN : 0;
-	j = err ? NULL : calloc(1, sizeof(*j));
+	j = calloc(1, sizeof(*j));
 	if (!j) {
 		close(fd);
-		return err ? err : -ENOMEM;
+		return -ENOMEM;
 	}
 	j->fd = fd;
+	j->objects = objects;
 	j->direct = read_only || posix_memalign((void **)&j->sectors, 4096, DIRECT) ?
 		    -1 : openat(dir, "journal", O_WRONLY | O_DIRECT | O_DSYNC | O_NOFOLLOW | O_CLOEXEC);
 	*ret = j;
@@ -126,110 +92,19 @@ void journal_close(struct journal *j)
 	close(j->fd);
 	if (j->direct >= 0)
 		close(j->direct);
+	buf_release(&j->changed);
 	free(j->sectors);
 	free(j);
 }
 
-/* ---- Replaying ------------------------------------------------------------------------------------------------ */
-
-static size_t whole_sectors(size_t size)
+int journal_set_aside(int dir)
 {
-	return (size + SECTOR - 1) / SECTOR * SECTOR;
-}
+	struct timespec now;
+	char name[64];
 
-/* Whether a whole entry begins at `at`. */
-static bool entry_at(const char *half, size_t at, struct head *ret)
-{
-	struct head h;
-
-	if (at + sizeof(h) > JOURNAL_HALF)
-		return false;
-	memcpy(&h, half + at, sizeof(h));
-	h = (struct head){ le64toh(h.sum), le64toh(h.number), le64toh(h.mark), le32toh(h.size), 0 };
-	if (h.size < sizeof(h) || h.size > JOURNAL_HALF - at || sum_of(half + at + 8, h.size - 8) != h.sum)
-		return false;
-	*ret = h;
-	return true;
-}
-
-static int apply(const char *at, const char *end, struct mem *to)
-{
-	while (at < end) {
-		uint16_t key_size;
-		uint32_t value_size;
-		int err;
-
-		if (end - at < 6)
-			return -EUCLEAN;
-		memcpy(&key_size, at, 2);
-		memcpy(&value_size, at + 2, 4);
-		key_size = le16toh(key_size);
-		value_size = le32toh(value_size);
-		at += 6;
-		if (end - at < key_size || (value_size != REMOVED && (size_t)(end - at) - key_size < value_size))
-			return -EUCLEAN;
-		err = mem_put(to, at, key_size, value_size == REMOVED ? NULL : at + key_size, value_size == REMOVED ? 0 : value_size);
-		if (err)
-			return err;
-		at += key_size + (value_size == REMOVED ? 0 : value_size);
-	}
-	return 0;
-}
-
-/* The run of entries at the beginning of a half: those that follow *last count, others are taken already. */
-static int replay_half(const char *half, uint64_t mark, struct mem *to, uint64_t *last)
-{
-	struct head h;
-	size_t at = 0;
-	int err = 0;
-
-	for (uint64_t number = 0; !err && entry_at(half, at, &h) && (!at || h.number == number); number = h.number + 1) {
-		if (h.mark - mark <= 1 && h.number > *last + 1)
-			return -EUCLEAN;
-		if (h.mark - mark <= 1 && h.number == *last + 1) {
-			err = apply(half + at + sizeof(h), half + at + h.size, to);
-			*last = h.number;
-		}
-		at += whole_sectors(h.size);
-	}
-	return err;
-}
-
-int journal_replay(struct journal *j, const struct journal_place *place, struct mem *to, uint64_t *ret_last)
-{
-	char *bytes = malloc(2 * JOURNAL_HALF);
-	uint64_t last = place->taken;
-	struct head h[2];
-	int older, err = 0;
-
-	if (!bytes)
-		return -ENOMEM;
-	for (size_t at = 0; at < 2 * JOURNAL_HALF;) {
-		ssize_t n = pread(j->fd, bytes + at, 2 * JOURNAL_HALF - at, at);
-
-		if (n <= 0) {
-			err = n ? -errno : -EUCLEAN;
-			goto out;
-		}
-		at += n;
-	}
-	for (int i = 0; i < 2; i++) {
-		if (!entry_at(bytes + i * JOURNAL_HALF, 0, &h[i]))
-			h[i].number = UINT64_MAX;
-		/* The tree is older than this journal: a copy, put in the place of the one that it belongs to. */
-		else if (h[i].mark - place->mark > 1 && h[i].mark - place->mark < UINT32_MAX)
-			goto none;
-	}
-	older = h[1].number < h[0].number;
-	err = replay_half(bytes + older * JOURNAL_HALF, place->mark, to, &last);
-	if (!err)
-		err = replay_half(bytes + !older * JOURNAL_HALF, place->mark, to, &last);
-none:
-	if (!err)
-		*ret_last = last;
-out:
-	free(bytes);
-	return err;
+	clock_gettime(CLOCK_REALTIME, &now);
+	snprintf(name, sizeof(name), "journal.damaged-%lld.%09ld", (long long)now.tv_sec, now.tv_nsec);
+	return renameat(dir, "journal", dir, name) ? -errno : db_file_sync(dir);
 }
 
 /* ---- Appending ------------------------------------------------------------------------------------------------ */
@@ -240,6 +115,7 @@ void journal_restart(struct journal *j, const struct journal_place *place)
 	j->mark = place->mark;
 	j->half = 0;
 	j->at = 0;
+	j->told = false;
 }
 
 uint64_t journal_last(const struct journal *j)
@@ -250,6 +126,11 @@ uint64_t journal_last(const struct journal *j)
 size_t journal_used(const struct journal *j)
 {
 	return j->at;
+}
+
+uint64_t journal_marked(const struct journal *j)
+{
+	return j->mark;
 }
 
 void journal_mark(struct journal *j, uint64_t mark)
@@ -297,14 +178,48 @@ static bool write_through(struct journal *j, const struct buf *entry, off_t offs
 	return pwrite(j->direct, j->sectors, size, offset) == (ssize_t)size;
 }
 
-int journal_append(struct journal *j, struct buf *entry)
+/* What the entry changes, each object once or some more often; the list is for the next one. */
+static int list_changes(struct journal *j, const struct buf *entry, struct buf *ret)
 {
-	struct head h = { .number = htole64(j->last + 1), .mark = htole64(j->mark), .size = htole32(entry->size) };
-	off_t offset = (off_t)j->half * JOURNAL_HALF + j->at;
+	const char *at = entry->data + sizeof(struct head), *end = entry->data + entry->size;
+	struct entry_record record;
 	int err = 0;
 
-	if (entry->size > JOURNAL_HALF - j->at)
-		return -E2BIG;
+	while (!err && at < end && ret->size <= LISTED * 8 && entry_next(&at, end, &record)) {
+		struct journal_object o[2];
+		int n = j->objects(&record, o);
+
+		for (int i = 0; !err && i < n; i++) {
+			uint64_t id = htole64(o[i].id);
+
+			if (o[i].changed && (ret->size < 8 || memcmp(ret->data + ret->size - 8, &id, 8)))
+				err = buf_add(ret, &id, 8);
+		}
+	}
+	return err;
+}
+
+int journal_append(struct journal *j, struct buf *entry)
+{
+	struct head h = { .number = htole64(j->last + 1), .mark = htole64(j->mark) };
+	off_t offset = (off_t)j->half * JOURNAL_HALF + j->at;
+	struct buf changed = BUF_INIT;
+	int err = j->objects ? list_changes(j, entry, &changed) : 0;
+
+	if (!err && j->told) {
+		h.before = htole32(1 + j->changed.size / 8);
+		err = buf_add(entry, j->changed.data, j->changed.size);
+	}
+	if (!err && entry->size > JOURNAL_HALF - j->at)
+		err = -E2BIG;
+	if (err) {
+		buf_release(&changed);
+		return err;
+	}
+	h.size = htole32(entry->size);
+	buf_release(&j->changed);
+	j->changed = changed;
+	j->told = j->objects && changed.size <= LISTED * 8;
 	memcpy(entry->data, &h, sizeof(h));
 	h.sum = htole64(sum_of(entry->data + 8, entry->size - 8));
 	memcpy(entry->data, &h, sizeof(h));

@@ -4,7 +4,7 @@
  *
  * The file has two halves. Entries are numbered; what the tree says it has taken is not needed any more. While what one
  * half holds is taken to the tree, entries go on in the other. Whoever opens the store after a crash replays what follows the number that the
- * tree has taken; an entry that was cut short does not count, nor does what comes after it. Entries bear the mark of the tree that they follow, and
+ * tree has taken; an entry that was cut short does not count. What one that is damaged makes of those behind it: journal_replay.c. Entries bear the mark of the tree that they follow, and
  * each commit gives the tree the next one: so the journal of another tree, say of the one before a backup was put in its place, is not taken for its
  * own. FORMAT.md has every byte.
  *
@@ -28,16 +28,53 @@ struct journal;
 struct journal_place {
 	uint64_t taken;	/* the number of the last entry that the tree has */
 	uint64_t mark;	/* of the tree; entries that follow it have this one, or the next: they came while it was being written */
+	uint64_t noted, noted_mark;	/* the last entry that is known to have been written, as db_file_noted tells */
 };
+
+/*
+ * What a record belongs to, so that an entry which goes on from a missing one can be told. `changed`: the record changes it; `needed`: the record is of no use
+ * when another change of it is missing. Returns how many there are, 0 to 2. Numbers below 2^63 are inodes.
+ */
+struct entry_record;
+struct journal_object {
+	uint64_t id;
+	bool changed, needed;
+};
+typedef int journal_objects_fn(const struct entry_record *record, struct journal_object ret[2]);
+
+/* What was not whole when it was replayed; see journal_replay.c for the words. */
+#define JOURNAL_TOLD 32
+struct journal_report {
+	bool absent;		/* there is none, but entries are known to have been written */
+	bool cut;		/* the file is too short */
+	bool torn;
+	uint64_t mended;
+	uint64_t missing, first_missing, last_missing;
+	uint64_t left_out;
+	uint64_t objects[JOURNAL_TOLD];	/* that these concern, some of them, maybe twice */
+	size_t count;
+	uint64_t highest;	/* inode in the entries */
+};
+
+static inline bool journal_is_whole(const struct journal_report *r)
+{
+	return !r->absent && !r->cut && !r->torn && !r->mended && !r->missing;
+}
 
 /* Makes the journal of the store in directory `dir` (db_dir.h) when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */
 int journal_create(int dir);
-/* -ENOENT: there is none. -EUCLEAN: it has not the right size. */
-int journal_open(int dir, bool read_only, struct journal **ret);
+/* -ENOENT: there is none. `objects` may be NULL: then all records belong together. */
+int journal_open(int dir, bool read_only, journal_objects_fn *objects, struct journal **ret);
 void journal_close(struct journal *j);	/* NULL is fine */
 
-/* Puts what the entries after `place` say into `to`, and sets the number of the last of them (`taken` when there is none). -EUCLEAN: some are missing. */
-int journal_replay(struct journal *j, const struct journal_place *place, struct mem *to, uint64_t *ret_last);
+/*
+ * Puts what the entries after `place` say into `to`, and sets the number of the last of them (`taken` when there is none). What was not whole is added to
+ * the report. -ENOMEM, -EIO; -EUCLEAN: a whole entry has records that run over its end.
+ */
+int journal_replay(struct journal *j, const struct journal_place *place, struct mem *to, uint64_t *ret_last, struct journal_report *report);
+
+/* Renames the file to `journal.damaged-TIME`, durably. For when nobody uses it any more. As rename(2). */
+int journal_set_aside(int dir);
 
 /* Begins anew: the tree has taken all up to this number. What follows is not replayed unless the tree has the mark. */
 void journal_restart(struct journal *j, const struct journal_place *place);
@@ -58,6 +95,7 @@ int journal_add(struct buf *entry, const struct mem_node *n);
  */
 int journal_append(struct journal *j, struct buf *entry);
 
+uint64_t journal_marked(const struct journal *j);
 /* Entries have this mark from now on. */
 void journal_mark(struct journal *j, uint64_t mark);
 

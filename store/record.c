@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "doc.h"
+#include "journal_entry.h"
 
 static void add_u64(struct key *k, uint64_t v)
 {
@@ -82,6 +83,56 @@ uint64_t name_hash(const char *name, size_t size)
 	h ^= h >> 33;
 	h &= INT64_MAX;
 	return h < 16 ? h + 16 : h;
+}
+
+static uint64_t of_name(const void *key, size_t size)
+{
+	return name_hash(key, size) | 1ull << 63;
+}
+
+/*
+ * A directory's attributes change with each of its names, so they only need the name that it has itself. What is in a directory
+ * only matters to who removes it.
+ */
+int record_objects(const struct entry_record *r, struct journal_object ret[2])
+{
+	unsigned char type = r->key_size >= KEY_PREFIX ? r->key[8] : 0;
+	uint64_t ino = type ? key_u64(r->key, 0) : 0;
+	struct key dir = key_plain(ino, REC_ENTRY);
+	struct rec_attr a;
+
+	switch (type) {
+	case REC_ENTRY:
+		ret[1] = (struct journal_object){ of_name(dir.data, dir.size), true, false };
+		ret[0] = (struct journal_object){ of_name(r->key, r->key_size), true, true };
+		return 2;
+	case REC_TOMB:
+	case REC_IMPORT:
+		ret[0] = (struct journal_object){ of_name(r->key, r->key_size), true, true };
+		return 1;
+	case REC_NEXT:
+	case REC_SUPER:
+		return 0;
+	case REC_ORPHAN:
+		ino = r->key_size >= 17 ? key_u64(r->key, 9) : 0;
+		break;
+	case REC_ATTR:
+		ret[1] = (struct journal_object){ of_name(dir.data, dir.size), false, true };
+		if (!r->value)
+			break;
+		if (r->value_size < sizeof(a) || r->value_size > sizeof(a) + STORE_NAME_MAX)
+			break;
+		memcpy(&a, r->value, sizeof(a));
+		if (a.kind == STORE_DIRECTORY) {
+			struct key name = key_name(a.parent, REC_ENTRY, r->value + sizeof(a), r->value_size - sizeof(a));
+
+			ret[0] = (struct journal_object){ of_name(name.data, name.size), false, true };
+			return a.parent ? 1 : 0;
+		}
+		break;
+	}
+	ret[0] = (struct journal_object){ ino & INT64_MAX, true, true };
+	return type == REC_ATTR && !r->value ? 2 : 1;
 }
 
 int record_get(struct db_txn *txn, const struct key *key, void *ret, size_t size, struct db_value *ret_rest)

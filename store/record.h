@@ -16,7 +16,8 @@
 #include "db.h"
 #include "store.h"
 
-#define FORMAT_VERSION 2u
+#define FORMAT_VERSION 3u
+#define FORMAT_JOURNAL 2u	/* the first with a journal */
 
 enum record_type {
 	REC_ATTR = 'A',		/* attributes */
@@ -136,6 +137,9 @@ struct rec_import {
 
 /* 4095 pages' worth less than a page: a value of this size fills whole pages of 4 KiB exactly. */
 #define CHUNK_SIZE (8 * 4096 - 16)
+
+/* What a record belongs to; see journal.h. Of inodes the number, of names a hash with the highest bit set. */
+int record_objects(const struct entry_record *record, struct journal_object ret[2]);
 
 /* Reads a record of fixed size into *ret, or the fixed part of one that is longer. -ENOENT; -EUCLEAN when it is too short. */
 int record_get(struct db_txn *txn, const struct key *key, void *ret, size_t size, struct db_value *ret_rest);

@@ -62,7 +62,7 @@ static int check_superblock(struct store *s, uint32_t *ret_format)
 	return err;
 }
 
-/* Programs that know of no journal and no lines must not open a store that may have them. */
+/* Programs that know of no journal, no lines, and no lists in the journal must not open a store that may have them. */
 static int put_format(struct db_txn *txn, void *arg)
 {
 	struct key key = key_plain(0, REC_SUPER);
@@ -86,7 +86,7 @@ static int bring_up_to_date(struct store *s, uint32_t format)
 		if (!err)
 			format = FORMAT_VERSION;
 	}
-	return err || format < FORMAT_VERSION ? err : db_use_journal(s->db);
+	return err || format < FORMAT_JOURNAL ? err : db_use_journal(s->db);
 }
 
 static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
@@ -141,7 +141,7 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	const struct store_options *o = options ? options : &defaults;
 	struct db_options db = {
 		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
-		.fill = fill, .on_pending = on_pending, .why = { o->reason, o->reason_size },
+		.objects = record_objects, .fill = fill, .on_pending = on_pending, .why = { o->reason, o->reason_size },
 	};
 	struct key journal = key_plain(0, REC_JOURNAL);
 	struct store *s = calloc(1, sizeof(*s));
@@ -176,6 +176,8 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		s->directory = strdup(realpath(link, real) ? real : path);
 		err = s->directory ? 0 : -ENOMEM;
 	}
+	if (!err)
+		err = store_look_for_damage(s);
 	if (!err && !s->read_only)
 		db_file_keep_spare(db_directory(s->db));
 	if (!err)
@@ -203,6 +205,7 @@ void store_close(struct store *s)
 	db_close(s->db);
 	pthread_mutex_destroy(&s->lock);
 	free(s->directory);
+	free(s->damage);
 	free(s);
 }
 

@@ -50,6 +50,12 @@ int store_open(const char *path, const struct store_options *options, struct sto
 /* Puts everything on disk that is waiting and closes. NULL is fine. No views may be left. */
 void store_close(struct store *s);
 
+/*
+ * What was found damaged in the journal when the store was opened, a sentence for the log; NULL: nothing. What is whole in it counts nevertheless. Who opened for
+ * writing is the last to be told, since a new journal has been begun. Owned by the store.
+ */
+const char *store_damage(const struct store *s);
+
 /* Returns when everything done so far, by this process, is durable: no crash can take it away. */
 int store_sync(struct store *s);
 

@@ -139,6 +139,11 @@ int store_verify(struct store *s, void (*problem)(void *arg, const char *text), 
 	struct db_stats stats;
 	int err;
 
+	/* Who writes has seen to it. */
+	if (s->damage && s->read_only) {
+		problem(arg, s->damage);
+		v.problems++;
+	}
 	do {
 		err = walk(&v);
 		if (progress) {

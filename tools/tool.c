@@ -96,6 +96,8 @@ bool tool_open(struct tool *t, const struct store_options *options, char *const 
 		say_error(t->directory, "%s; name the directory that historyfs mounts, or take its latest backup", store_strerror(r));
 	else if (r)
 		say_errno(t->directory, r);
+	else if (store_damage(t->store) && t->command->run != cmd_verify)	/* which tells it among the rest */
+		say_error(t->directory, "%s", store_damage(t->store));
 	return !r;
 }
 

@@ -1,0 +1,88 @@
+/* What was not whole when the store was opened, in words, and what has to be seen to then. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inside.h"
+#include "tree.h"
+
+#define NAMED 8		/* files */
+
+static int raise_next(struct db_txn *txn, void *arg)
+{
+	struct key key = key_plain(0, REC_NEXT);
+	uint64_t next = *(uint64_t *)arg + 1, now;
+	int err = record_get(txn, &key, &now, sizeof(now), NULL);
+
+	if (err && err != -ENOENT)
+		return err;
+	return !err && now >= next ? 0 : record_put(txn, &key, &next, sizeof(next));
+}
+
+/* The files that missing entries concern; not those that have no name, or whose name is missing too. */
+static void add_names(struct store *s, const struct journal_report *r, FILE *out)
+{
+	char path[4096];
+	int count = 0;
+
+	for (size_t i = 0; i < r->count; i++) {
+		bool again = false;
+
+		for (size_t j = 0; j < i; j++)
+			again = again || r->objects[j] == r->objects[i];
+		if (again || r->objects[i] > INT64_MAX || store_path(s, r->objects[i], path, sizeof(path)) || !*path)
+			continue;
+		if (count == NAMED) {
+			fprintf(out, " and others");
+			break;
+		}
+		fprintf(out, "%s%s", count++ ? ", " : "; it concerns ", path);
+	}
+}
+
+static void tell(struct store *s, const struct journal_report *r, FILE *out)
+{
+	fprintf(out, "the journal is damaged: ");
+	if (r->absent)
+		fprintf(out, "it is gone, and what was saved last with it; ");
+	if (r->cut)
+		fprintf(out, "the file was cut short; ");
+	if (r->missing)
+		fprintf(out, "of what was saved, %llu of its entries (number %llu to %llu) can't be read; ", (unsigned long long)r->missing,
+			(unsigned long long)r->first_missing, (unsigned long long)r->last_missing);
+	if (r->left_out)
+		fprintf(out, "%llu later ones that go on from them were left out; ", (unsigned long long)r->left_out);
+	if (r->mended)
+		fprintf(out, "in %llu entries one byte was wrong, and has been put right; ", (unsigned long long)r->mended);
+	if (r->torn)
+		fprintf(out, "its last entry is not whole: cut short when the machine stopped, and then no save had been answered, or damaged since; ");
+	fprintf(out, "all else in it counts");
+	add_names(s, r, out);
+	fprintf(out, s->read_only ? "" : "; what there was is kept in %s/journal.damaged-*", s->directory);
+}
+
+int store_look_for_damage(struct store *s)
+{
+	const struct journal_report *r = db_journal_report(s->db);
+	uint64_t highest = r->highest;
+	size_t size;
+	FILE *out;
+	int err = 0;
+
+	if (journal_is_whole(r))
+		return 0;
+	/* The missing entry may have been the one that gave the numbers. */
+	if (!s->read_only && highest >= 16)
+		err = db_update(s->db, raise_next, &highest);
+	out = err ? NULL : open_memstream(&s->damage, &size);
+	if (!out)
+		return err ? err : -ENOMEM;
+	tell(s, r, out);
+	return fclose(out) ? -ENOMEM : 0;
+}
+
+const char *store_damage(const struct store *s)
+{
+	return s->damage;
+}
