@@ -18,18 +18,21 @@ struct listing {
 /* 1 when it is full. */
 static int add(void *arg, const struct store_attr *a, uint64_t cookie)
 {
+	static const mode_t types[] = { 0, S_IFDIR, S_IFLNK, S_IFREG, S_IFREG };
 	struct listing *l = arg;
 	struct fuse_entry_param e;
 	size_t need;
 
 	if (l->plus) {
-		attr_listed(l->mount, a, &e);
+		if (a->damaged)
+			e = (struct fuse_entry_param){ .attr = { .st_ino = a->ino, .st_mode = types[a->kind] } };
+		else
+			attr_listed(l->mount, a, &e);
 		/* "." and ".." must not count as look-ups. */
 		if (cookie < 16 && a->name[0] == '.')
 			e.ino = 0;
 		need = fuse_add_direntry_plus(l->req, l->buf + l->used, l->size - l->used, a->name, &e, cookie);
 	} else {
-		static const mode_t types[] = { 0, S_IFDIR, S_IFLNK, S_IFREG, S_IFREG };
 		struct stat st = { .st_ino = a->ino, .st_mode = types[a->kind] };
 
 		need = fuse_add_direntry(l->req, l->buf + l->used, l->size - l->used, a->name, &st, cookie);
@@ -63,6 +66,11 @@ static int list_control(struct mount *m, struct listing *l, off_t offset)
 	return 0;
 }
 
+static int pass(void *arg, const struct store_attr *a, uint64_t cookie)
+{
+	return 0;
+}
+
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
 {
 	struct mount *m = mount_of(req);
@@ -75,6 +83,11 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool
 		err = list_control(m, &l, offset);
 	else if (!err)
 		err = store_readdir(m->store, ino, offset > 2 ? offset : 0, plus, add, &l);
+	/* First what can be listed; at the end whether that was all, also of what earlier calls have passed over. */
+	if (err == -EUCLEAN && l.used)
+		err = 0;
+	else if (!err && !l.used && ino != CONTROL_DIRECTORY)
+		err = store_readdir(m->store, ino, 0, false, pass, NULL);
 	if (err < 0)
 		fuse_reply_err(req, -err);
 	else

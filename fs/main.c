@@ -265,7 +265,8 @@ static int open_store(struct mount *m)
 	else if (err == -EPROTO)
 		complain("%s: %s of historyfs; update historyfs, or mount an older copy of the store", o->store, store_strerror(err));
 	else if (err == -EUCLEAN)
-		complain("%s: %s; `historyctl --store %s verify` tells more", o->store, store_strerror(err), o->store);
+		complain("%s: %s; `historyctl --store %s verify` tells more, and `export --salvage DIR` saves what is whole", o->store,
+			 store_strerror(err), o->store);
 	else if (err == -EROFS || err == -EACCES || err == -EPERM)
 		complain("%s: %s; the store's directory must be writable, or mount with -o ro", o->store, store_strerror(err));
 	else if (err)

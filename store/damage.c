@@ -46,6 +46,8 @@ static void tell(struct store *s, const struct journal_report *r, FILE *out)
 	fprintf(out, "the journal is damaged: ");
 	if (r->absent)
 		fprintf(out, "it is gone, and what was saved last with it; ");
+	if (r->unplaced)
+		fprintf(out, "which of its entries count can't be read in data.mdb, so what was saved in the last second before a crash may be missing; ");
 	if (r->cut)
 		fprintf(out, "the file was cut short; ");
 	if (r->missing)
@@ -85,4 +87,57 @@ int store_look_for_damage(struct store *s)
 const char *store_damage(const struct store *s)
 {
 	return s->damage;
+}
+
+int store_next_ino(struct store *s, uint64_t after, uint64_t *ret)
+{
+	struct key from = key_plain(after + 1, 0);
+	struct db_value key, value;
+	struct db_scan scan;
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = db_scan_begin(&scan, txn, from.data, 8, 0);
+	if (!err) {
+		scan.past_damage = true;
+		do {
+			err = db_scan_next(&scan, &key, &value);
+		} while (!err && key.size < KEY_PREFIX);
+		if (!err)
+			*ret = key_u64(key.data, 0);
+		db_scan_end(&scan);
+	}
+	db_read_end(txn);
+	return err;
+}
+
+struct survey {
+	void (*problem)(void *arg, const char *text);
+	void *arg;
+	uint64_t count;
+};
+
+static void count_problem(void *arg, const char *text)
+{
+	struct survey *survey = arg;
+
+	survey->count++;
+	survey->problem(survey->arg, text);
+}
+
+int store_survey(struct store *s, void (*problem)(void *arg, const char *text), void *arg, uint64_t *ret_problems)
+{
+	struct survey survey = { problem, arg, 0 };
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = db_survey(txn, count_problem, &survey);
+	db_read_end(txn);
+	if (!err)
+		*ret_problems = survey.count;
+	return err;
 }

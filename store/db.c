@@ -179,7 +179,7 @@ static int commit_to_disk(struct db *db, struct disk_txn *txn, struct mem *local
 {
 	uint64_t place[2] = { htole64(to->taken), htole64(to->mark) };
 	struct mem note = { 0 };
-	int err = disk_write(db->disk, txn, &db->frozen);
+	int err = disk_write(db->disk, txn, &db->frozen, local);
 
 	if (!err && local)
 		err = disk_write_away(db->disk, txn, local);
@@ -187,7 +187,7 @@ static int commit_to_disk(struct db *db, struct disk_txn *txn, struct mem *local
 	if (!err && to->mark)
 		err = mem_put(&note, db->journal_key, db->journal_key_size, place, sizeof(place));
 	if (!err)
-		err = disk_write(db->disk, txn, &note);
+		err = disk_write(db->disk, txn, &note, NULL);
 	mem_release(&note);
 	if (err) {
 		disk_write_abort(txn);

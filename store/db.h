@@ -41,6 +41,7 @@ struct mem_node;
 
 struct db_options {
 	bool create, read_only;
+	bool salvage;		/* with read_only: see disk.h */
 	uint64_t map_size;
 	struct db_why why;	/* of a refusal (db_dir.h) */
 	/* A key of the caller's, of up to 16 bytes, that db uses alone: the disk's place in the journal. */
@@ -66,6 +67,11 @@ void db_close(struct db *db);
  * -ENOMEM, -EIO. No room for a journal is no error.
  */
 int db_use_journal(struct db *db);
+
+/*
+ * To be called once, when the first records have been read: whether every record on disk must have a check. Of a store that is salvaged all records are found only now. -ENOMEM.
+ */
+int db_strict(struct db *db, bool strict);
 
 /* What db_use_journal found. Owned by db. */
 const struct journal_report *db_journal_report(const struct db *db);
@@ -107,18 +113,25 @@ int db_del(struct db_txn *txn, const void *key, size_t key_size);
  */
 struct db_scan {
 	struct db_txn *txn;
+	bool past_damage;	/* set after db_scan_begin: what can't be read is left out, and counted */
+	uint64_t damaged;
 	struct disk_cursor *cursor;
 	struct db_value disk_key, disk_value;
+	int disk_err;		/* instead of the value; without a key: of all up to the next */
 	const struct mem_node *layers[3];
 	unsigned char prefix[32];
 	size_t prefix_size;
 };
 int db_scan_begin(struct db_scan *scan, struct db_txn *txn, const void *key, size_t key_size, size_t prefix);
-int db_scan_next(struct db_scan *scan, struct db_value *ret_key, struct db_value *ret_value);	/* -ENOENT at the end */
+/* -ENOENT at the end. -EUCLEAN: something is damaged here, of this key when its size is not 0; the next call goes on behind it. */
+int db_scan_next(struct db_scan *scan, struct db_value *ret_key, struct db_value *ret_value);
 void db_scan_end(struct db_scan *scan);
 
 /* The store's directory, for db_file.h. Owned by db. */
 int db_directory(struct db *db);
+
+/* Tells of every page on disk that is damaged. -ENOMEM. */
+int db_survey(struct db_txn *txn, void (*problem)(void *arg, const char *text), void *arg);
 
 /* Whether no other process has this store open. */
 bool db_alone(struct db *db);

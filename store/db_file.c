@@ -23,6 +23,13 @@ uint64_t db_file_size(int dir)
 	return fstatat(dir, "data.mdb", &st, 0) ? 0 : st.st_size;
 }
 
+int db_file_open_data(int dir)
+{
+	int fd = openat(dir, "data.mdb", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int db_file_present(int dir)
 {
 	struct stat st;

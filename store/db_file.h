@@ -10,6 +10,9 @@
 /* Size of the data file in bytes; 0 when there is none. */
 uint64_t db_file_size(int dir);
 
+/* The data file, to be read. As open(2). */
+int db_file_open_data(int dir);
+
 /* 0 when there is a data file; -ENOENT; -EUCLEAN when it is empty; other errors as stat(2). */
 int db_file_present(int dir);
 

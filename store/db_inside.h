@@ -22,7 +22,7 @@ struct db_txn {
 
 struct db {
 	int dir;		/* db_dir.h; -1 before it is open */
-	bool read_only;
+	bool read_only, salvaged;
 	int lock_fd;
 	void (*on_pending)(void *arg, bool now);
 	void *arg;

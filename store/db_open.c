@@ -119,6 +119,7 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	pthread_mutex_init(&db->update, NULL);
 	pthread_cond_init(&db->settled, NULL);
 	db->read_only = o->read_only;
+	db->salvaged = o->salvage;
 	db->on_pending = o->on_pending;
 	db->arg = o->arg;
 	db->objects = o->objects;
@@ -132,8 +133,11 @@ int db_open(const char *path, const struct db_options *o, struct db **ret)
 	/* Who only reads does not need to be seen where it can't be. */
 	if (err && db->read_only)
 		err = 0;
+	/* Without LMDB nothing keeps a writer from using pages again. */
+	if (!err && o->salvage && db->lock_fd >= 0 && !db_file_alone(db->lock_fd))
+		err = -EBUSY;
 	if (!err)
-		err = disk_open(dir, o->map_size, db->read_only, &db->disk);
+		err = disk_open(dir, o->map_size, o->salvage ? DISK_SALVAGE : db->read_only ? DISK_READ : DISK_WRITE, &db->disk);
 	if (err) {
 		db_close(db);
 		return err;
@@ -169,6 +173,10 @@ static int replay(struct db *db)
 	uint64_t last;
 	int err = read_place(db, &db->place);
 
+	if (err == -EUCLEAN && db->salvaged) {
+		db->report.unplaced = true;
+		return 0;
+	}
 	db_file_noted(db->lock_fd, &db->place.noted, &db->place.noted_mark);
 	if (!err)
 		err = journal_open(db->dir, db->read_only, db->objects, &db->journal);
@@ -264,6 +272,13 @@ int db_use_journal(struct db *db)
 	if (!err && damaged)
 		err = replace_journal(db);
 	return err == -ENOSPC ? 0 : err;
+}
+
+int db_strict(struct db *db, bool strict)
+{
+	if (strict)
+		disk_strict(db->disk);
+	return disk_salvage(db->disk);
 }
 
 const struct journal_report *db_journal_report(const struct db *db)

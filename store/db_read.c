@@ -77,10 +77,16 @@ int db_get(struct db_txn *txn, const void *key, size_t key_size, struct db_value
 
 static int change(struct db_txn *txn, const void *key, size_t key_size, const void *value, size_t value_size)
 {
+	int err;
+
 	if (key_size > 511)
 		return -ENAMETOOLONG;
 	if (in_conflict(txn, key, key_size))
 		return -EAGAIN;
+	/* What could never reach the disk is refused now. The first records of a store have none yet. */
+	err = txn->db ? disk_check(txn->db->disk, txn->disk, key, key_size, !value) : 0;
+	if (err)
+		return err;
 	return mem_put(&txn->local, key, key_size, value, value_size);
 }
 
@@ -96,6 +102,21 @@ int db_del(struct db_txn *txn, const void *key, size_t key_size)
 
 /* ---- Scanning ------------------------------------------------------------------------------------------------- */
 
+int db_survey(struct db_txn *txn, void (*problem)(void *arg, const char *text), void *arg)
+{
+	return disk_survey(txn->db->disk, txn->disk, problem, arg);
+}
+
+static void read_disk(struct db_scan *s)
+{
+	s->disk_value = (struct db_value){ 0 };
+	s->disk_err = s->cursor ? disk_cursor_next(s->cursor, &s->disk_key, &s->disk_value) : -ENOENT;
+	if (s->disk_err == -ENOENT) {
+		s->disk_key = (struct db_value){ 0 };
+		s->disk_err = 0;
+	}
+}
+
 int db_scan_begin(struct db_scan *s, struct db_txn *txn, const void *key, size_t key_size, size_t prefix)
 {
 	int err;
@@ -107,9 +128,10 @@ int db_scan_begin(struct db_scan *s, struct db_txn *txn, const void *key, size_t
 		txn->conflict = true;
 		return -EAGAIN;
 	}
-	err = disk_cursor_open(txn->db->disk, txn->disk, key, key_size, &s->cursor, &s->disk_key, &s->disk_value);
-	if (err && err != -ENOENT)
+	err = disk_cursor_open(txn->db->disk, txn->disk, key, key_size, &s->cursor);
+	if (err)
 		return err;
+	read_disk(s);
 	s->layers[0] = mem_seek(&txn->local, key, key_size);
 	s->layers[1] = mem_seek(&txn->db->mem, key, key_size);
 	if (!txn->thawed)
@@ -129,8 +151,18 @@ static int take_next(struct db_scan *s, struct db_value *ret_key, struct db_valu
 {
 	struct db_value key = s->disk_key, value = s->disk_value;
 	bool removed = false;
-	int err = 0;
+	int err = s->disk_err;
 
+	if (err && !key.data) {
+		/* A page that begins behind the range has none of it. */
+		bool behind = value.size >= s->prefix_size && memcmp(value.data, s->prefix, s->prefix_size) > 0;
+
+		if (!behind) {
+			read_disk(s);
+			return err;
+		}
+		s->disk_err = err = 0;
+	}
 	for (int i = 2; i >= 0; i--) {
 		const struct mem_node *n = s->layers[i];
 
@@ -139,6 +171,7 @@ static int take_next(struct db_scan *s, struct db_value *ret_key, struct db_valu
 		key = (struct db_value){ n->key, n->key_size };
 		value = (struct db_value){ n->value, n->value_size };
 		removed = n->removed;
+		err = 0;
 	}
 	if (!key.data)
 		return -ENOENT;
@@ -146,13 +179,8 @@ static int take_next(struct db_scan *s, struct db_value *ret_key, struct db_valu
 		if (s->layers[i] && order(s->layers[i], &key) == 0)
 			s->layers[i] = s->layers[i]->next[0];
 	}
-	if (s->disk_key.data && mem_compare(s->disk_key.data, s->disk_key.size, key.data, key.size) == 0) {
-		err = disk_cursor_next(s->cursor, &s->disk_key, &s->disk_value);
-		if (err == -ENOENT) {
-			s->disk_key = (struct db_value){ 0 };
-			err = 0;
-		}
-	}
+	if (s->disk_key.data && mem_compare(s->disk_key.data, s->disk_key.size, key.data, key.size) == 0)
+		read_disk(s);
 	*ret_key = key;
 	*ret_value = value;
 	*ret_removed = removed;
@@ -161,17 +189,24 @@ static int take_next(struct db_scan *s, struct db_value *ret_key, struct db_valu
 
 int db_scan_next(struct db_scan *s, struct db_value *ret_key, struct db_value *ret_value)
 {
-	struct db_value key, value;
-	bool removed;
+	struct db_value key = { 0 }, value;
+	bool removed = false;
+	int err;
 
 	do {
-		int err = take_next(s, &key, &value, &removed);
-
-		if (err)
+		key = (struct db_value){ 0 };
+		err = take_next(s, &key, &value, &removed);
+		if (err && err != -EUCLEAN)
 			return err;
-		if (key.size < s->prefix_size || memcmp(key.data, s->prefix, s->prefix_size) != 0)
+		/* Without a key what is damaged may be of this range, or beside it. */
+		if ((!err || key.data) && (key.size < s->prefix_size || memcmp(key.data, s->prefix, s->prefix_size) != 0))
 			return -ENOENT;
-	} while (removed);
+		if (err && !s->past_damage) {
+			*ret_key = key;
+			return err;
+		}
+		s->damaged += err != 0;
+	} while (err || removed);
 	*ret_key = key;
 	*ret_value = value;
 	return 0;

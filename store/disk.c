@@ -1,16 +1,21 @@
+/* LMDB for writing and for who may read what; pages.c for reading. The one file that includes lmdb.h. */
 #include "disk.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "check.h"
 #include "db_dir.h"
 #include "db_file.h"
-#include "db_tail.h"
 #include "mem.h"
+#include "pages.h"
 
 #define POOL_SIZE 16
 #define KEY_BYTES 511	/* what LMDB takes */
@@ -21,10 +26,23 @@ struct disk {
 	uint64_t map_size;
 	MDB_env *env;			/* changed by disk_reopen only, when nobody else is here */
 	MDB_dbi dbi;
+	struct pages *pages;		/* as env */
+	bool strict;			/* as pages_strict */
+	int salvaged_fd;		/* without an environment: the data file; else -1 */
+	struct snapshot salvaged;
 
 	pthread_mutex_t pool;
-	MDB_txn *idle[POOL_SIZE];	/* pool */
+	struct disk_txn *idle[POOL_SIZE];	/* pool */
 	int idle_count;			/* pool */
+};
+
+struct disk_txn {
+	MDB_txn *mdb;			/* NULL: salvaged */
+	struct snapshot snapshot;	/* what it sees; of a write transaction what was there when it began */
+};
+
+struct disk_cursor {
+	struct pages_cursor at;
 };
 
 /* The one place where LMDB's codes become errnos. */
@@ -56,33 +74,62 @@ static int translate(int rc)
 	}
 }
 
-static MDB_txn *mdb(struct disk_txn *txn)
-{
-	return (MDB_txn *)txn;
-}
+/*
+ * LMDB calls this where it would end the process. What it reads has been checked, so that it should not come to this; if it does, the transaction ends with an error. Else: no
+ * transaction is under way in this thread, and nothing can be done.
+ */
+static _Thread_local sigjmp_buf *escape;
 
-static MDB_cursor *mdb_cursor(struct disk_cursor *c)
+static void on_assert(MDB_env *env, const char *text)
 {
-	return (MDB_cursor *)c;
+	if (escape)
+		siglongjmp(*escape, 1);
 }
 
 /* ---- The environment ------------------------------------------------------------------------------------------ */
 
-/* Pages beyond the end of a truncated file would be SIGBUS on the first read. */
-static int check_size(MDB_env *env)
+/* What a reading transaction sees, of which it keeps the pages. It is begun again when that cannot be told. */
+static int snapshot_of(struct pages *p, MDB_txn *txn, struct snapshot *ret)
 {
+	int err = pages_snapshot(p, mdb_txn_id(txn), ret);
+
+	for (int i = 0; err == -EAGAIN && i < 1000; i++) {
+		mdb_txn_reset(txn);
+		err = translate(mdb_txn_renew(txn));
+		if (err)
+			break;
+		if (mdb_txn_id(txn) == ret->id)
+			return 0;
+		err = pages_snapshot(p, mdb_txn_id(txn), ret);
+	}
+	return err == -EAGAIN ? -EIO : err;
+}
+
+/* LMDB reads these pages without looking at them; and beyond the end of a truncated file would be SIGBUS on the first read. */
+static int check_file(struct disk *d, MDB_env *env)
+{
+	struct snapshot s;
 	MDB_txn *txn;
 	int fd, err;
 
-	do {
-		err = translate(mdb_env_get_fd(env, &fd));
-		if (!err)
-			err = translate(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
-		if (err)
-			return err;
-		err = db_tail_check(fd, mdb_txn_id(txn));
-		mdb_txn_abort(txn);
-	} while (err == -EAGAIN);
+	err = translate(mdb_env_get_fd(env, &fd));
+	if (!err && !d->pages) {
+		err = pages_open(fd, d->map_size, &d->pages);
+		if (!err && d->strict)
+			pages_strict(d->pages);
+	}
+	if (err)
+		return err;
+	err = translate(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+	if (err)
+		return err;
+	err = snapshot_of(d->pages, txn, &s);
+	/* While another process commits its metas may be read half written. */
+	for (int i = 0; !err && (err = pages_check_metas(d->pages)) && i < 10; i++, err = 0)
+		usleep(1000);
+	if (!err)
+		err = pages_check_free(&s);
+	mdb_txn_abort(txn);
 	return err;
 }
 
@@ -120,10 +167,14 @@ static int env_open(struct disk *d)
 	if (*links.path)
 		db_dir_unlink(&links);
 	if (!err)
-		err = check_size(env);
+		err = translate(mdb_env_set_assert(env, on_assert));
+	if (!err)
+		err = check_file(d, env);
 	if (!err)
 		err = dbi_open(env, &d->dbi);
 	if (err) {
+		pages_close(d->pages);
+		d->pages = NULL;
 		if (env)
 			mdb_env_close(env);
 		return err;
@@ -134,16 +185,38 @@ static int env_open(struct disk *d)
 	return 0;
 }
 
+static void txn_free(struct disk_txn *txn)
+{
+	if (txn->mdb)
+		mdb_txn_abort(txn->mdb);
+	free(txn);
+}
+
 static void env_close(struct disk *d)
 {
 	while (d->idle_count)
-		mdb_txn_abort(d->idle[--d->idle_count]);
+		txn_free(d->idle[--d->idle_count]);
+	pages_close(d->pages);
+	d->pages = NULL;
 	if (d->env)
 		mdb_env_close(d->env);
 	d->env = NULL;
 }
 
-int disk_open(int dir, uint64_t map_size, bool read_only, struct disk **ret)
+static int salvage(struct disk *d)
+{
+	int err;
+
+	d->salvaged_fd = db_file_open_data(d->dir);
+	if (d->salvaged_fd < 0)
+		return d->salvaged_fd;
+	err = pages_open(d->salvaged_fd, d->map_size, &d->pages);
+	if (!err)
+		err = pages_newest(d->pages, &d->salvaged);
+	return err;
+}
+
+int disk_open(int dir, uint64_t map_size, enum disk_way way, struct disk **ret)
 {
 	struct disk *d = calloc(1, sizeof(*d));
 	int err;
@@ -152,9 +225,10 @@ int disk_open(int dir, uint64_t map_size, bool read_only, struct disk **ret)
 		return -ENOMEM;
 	pthread_mutex_init(&d->pool, NULL);
 	d->map_size = map_size;
-	d->read_only = read_only;
+	d->read_only = way != DISK_WRITE;
+	d->salvaged_fd = -1;
 	d->dir = dir;
-	err = env_open(d);
+	err = way == DISK_SALVAGE ? salvage(d) : env_open(d);
 	if (err) {
 		disk_close(d);
 		return err;
@@ -167,13 +241,13 @@ int disk_create(int dir, uint64_t map_size, const struct mem *records)
 {
 	struct disk_txn *txn;
 	struct disk *d;
-	int err = disk_open(dir, map_size, false, &d);
+	int err = disk_open(dir, map_size, DISK_WRITE, &d);
 
 	if (err)
 		return err;
 	err = disk_write_begin(d, &txn);
 	if (!err) {
-		err = disk_write(d, txn, records);
+		err = disk_write(d, txn, records, NULL);
 		if (err)
 			disk_write_abort(txn);
 		else
@@ -189,80 +263,98 @@ void disk_close(struct disk *d)
 {
 	if (!d)
 		return;
+	pages_forget(&d->salvaged);
 	env_close(d);
+	if (d->salvaged_fd >= 0)
+		close(d->salvaged_fd);
 	pthread_mutex_destroy(&d->pool);
 	free(d);
 }
 
 int disk_reopen(struct disk *d)
 {
+	if (d->salvaged_fd >= 0)
+		return -EUCLEAN;
 	env_close(d);
 	return env_open(d);
 }
 
 bool disk_is_open(const struct disk *d)
 {
-	return d->env;
+	return d->pages;
+}
+
+void disk_strict(struct disk *d)
+{
+	d->strict = true;
+	pages_strict(d->pages);
+}
+
+int disk_salvage(struct disk *d)
+{
+	return d->salvaged_fd < 0 || d->salvaged.leaves ? 0 : pages_salvage(&d->salvaged);
 }
 
 /* ---- Reading -------------------------------------------------------------------------------------------------- */
 
-/*
- * LMDB reads the number of the newest state and then its root, from one of two places that commits use in turn. A reader that is
- * delayed between the two has the root of the second commit after it under the older number: a state that may not be on disk yet,
- * and would be laid under the wrong memory. It tries again. Aborts the transaction on failure.
- */
-static int snapshot_settle(struct disk *d, MDB_txn *txn)
+/* An idle transaction, or a new one. */
+static int txn_take(struct disk *d, struct disk_txn **ret)
 {
-	MDB_envinfo info;
-	int rc = 0;
+	struct disk_txn *txn = NULL;
+	int err = 0;
 
-	for (int i = 0; !rc && i < 8; i++) {
-		mdb_env_info(d->env, &info);
-		if (info.me_last_txnid <= mdb_txn_id(txn) + 1)
-			return 0;
-		mdb_txn_reset(txn);
-		rc = mdb_txn_renew(txn);
-	}
-	if (rc)
-		mdb_txn_abort(txn);
-	return translate(rc);
-}
-
-int disk_read_begin(struct disk *d, struct disk_txn **ret)
-{
-	MDB_txn *txn = NULL;
-	int rc;
-
-	if (!d->env)
-		return -EIO;
 	pthread_mutex_lock(&d->pool);
 	if (d->idle_count)
 		txn = d->idle[--d->idle_count];
 	pthread_mutex_unlock(&d->pool);
-	if (txn) {
-		rc = mdb_txn_renew(txn);
-		if (rc) {
-			mdb_txn_abort(txn);
-			txn = NULL;
-		}
+	if (txn && mdb_txn_renew(txn->mdb)) {
+		txn_free(txn);
+		txn = NULL;
 	}
 	if (!txn) {
-		rc = mdb_txn_begin(d->env, NULL, MDB_RDONLY, &txn);
-		if (rc)
-			return translate(rc);
+		txn = calloc(1, sizeof(*txn));
+		err = txn ? translate(mdb_txn_begin(d->env, NULL, MDB_RDONLY, &txn->mdb)) : -ENOMEM;
 	}
-	rc = snapshot_settle(d, txn);
-	if (!rc)
-		*ret = (struct disk_txn *)txn;
-	return rc;
+	if (err)
+		free(txn);
+	else
+		*ret = txn;
+	return err;
 }
 
-void disk_read_end(struct disk *d, struct disk_txn *snapshot)
+int disk_read_begin(struct disk *d, struct disk_txn **ret)
 {
-	MDB_txn *txn = mdb(snapshot);
+	struct disk_txn *txn;
+	int err;
 
-	mdb_txn_reset(txn);
+	if (d->salvaged_fd >= 0) {
+		txn = calloc(1, sizeof(*txn));
+		if (!txn)
+			return -ENOMEM;
+		txn->snapshot = d->salvaged;
+		*ret = txn;
+		return 0;
+	}
+	if (!d->env)
+		return -EIO;
+	err = txn_take(d, &txn);
+	if (err)
+		return err;
+	err = snapshot_of(d->pages, txn->mdb, &txn->snapshot);
+	if (err)
+		txn_free(txn);
+	else
+		*ret = txn;
+	return err;
+}
+
+void disk_read_end(struct disk *d, struct disk_txn *txn)
+{
+	if (!txn->mdb) {
+		free(txn);
+		return;
+	}
+	mdb_txn_reset(txn->mdb);
 	pthread_mutex_lock(&d->pool);
 	if (d->idle_count < POOL_SIZE) {
 		d->idle[d->idle_count++] = txn;
@@ -270,73 +362,76 @@ void disk_read_end(struct disk *d, struct disk_txn *snapshot)
 	}
 	pthread_mutex_unlock(&d->pool);
 	if (txn)
-		mdb_txn_abort(txn);
+		txn_free(txn);
 }
 
 uint64_t disk_txn_id(struct disk_txn *txn)
 {
-	return mdb_txn_id(mdb(txn));
+	return txn->mdb ? mdb_txn_id(txn->mdb) : txn->snapshot.id;
 }
 
 int disk_get(struct disk *d, struct disk_txn *txn, const void *key, size_t key_size, struct db_value *ret)
 {
-	MDB_val k = { key_size, (void *)key }, v;
-	int rc = mdb_get(mdb(txn), d->dbi, &k, &v);
-
-	if (!rc)
-		*ret = (struct db_value){ v.mv_data, v.mv_size };
-	return translate(rc);
+	return pages_get(&txn->snapshot, key, key_size, ret);
 }
 
-static int step(MDB_cursor *c, MDB_val k, MDB_cursor_op op, struct db_value *ret_key, struct db_value *ret_value)
+int disk_check(struct disk *d, struct disk_txn *txn, const void *key, size_t key_size, bool removed)
 {
-	MDB_val v;
-	int rc = mdb_cursor_get(c, &k, &v, op);
-
-	if (!rc) {
-		*ret_key = (struct db_value){ k.mv_data, k.mv_size };
-		*ret_value = (struct db_value){ v.mv_data, v.mv_size };
-	}
-	return translate(rc);
+	return pages_check_way(&txn->snapshot, key, key_size, removed);
 }
 
-int disk_cursor_open(struct disk *d, struct disk_txn *txn, const void *key, size_t key_size, struct disk_cursor **ret, struct db_value *ret_key,
-		     struct db_value *ret_value)
+int disk_survey(struct disk *d, struct disk_txn *txn, void (*problem)(void *arg, const char *text), void *arg)
 {
-	MDB_cursor *c;
-	int err = translate(mdb_cursor_open(mdb(txn), d->dbi, &c));
+	return pages_survey(&txn->snapshot, problem, arg);
+}
+
+int disk_cursor_open(struct disk *d, struct disk_txn *txn, const void *key, size_t key_size, struct disk_cursor **ret)
+{
+	struct disk_cursor *c = malloc(sizeof(*c));
+	int err = c ? pages_seek(&c->at, &txn->snapshot, key, key_size) : -ENOMEM;
 
 	if (err)
-		return err;
-	err = step(c, (MDB_val){ key_size, (void *)key }, key_size ? MDB_SET_RANGE : MDB_FIRST, ret_key, ret_value);
-	if (err)
-		mdb_cursor_close(c);
+		free(c);
 	else
-		*ret = (struct disk_cursor *)c;
+		*ret = c;
 	return err;
 }
 
 int disk_cursor_next(struct disk_cursor *c, struct db_value *ret_key, struct db_value *ret_value)
 {
-	return step(mdb_cursor(c), (MDB_val){ 0 }, MDB_NEXT, ret_key, ret_value);
+	return pages_next(&c->at, ret_key, ret_value);
 }
 
 void disk_cursor_close(struct disk_cursor *c)
 {
-	if (c)
-		mdb_cursor_close(mdb_cursor(c));
+	free(c);
 }
 
 /* ---- Writing -------------------------------------------------------------------------------------------------- */
 
 int disk_write_begin(struct disk *d, struct disk_txn **ret)
 {
-	MDB_txn *txn;
-	int rc = d->env ? mdb_txn_begin(d->env, NULL, 0, &txn) : MDB_PANIC;
+	struct disk_txn *txn = d->env ? calloc(1, sizeof(*txn)) : NULL;
+	int err;
 
-	if (!rc)
-		*ret = (struct disk_txn *)txn;
-	return translate(rc);
+	if (!txn)
+		return d->env ? -ENOMEM : -EIO;
+	err = translate(mdb_txn_begin(d->env, NULL, 0, &txn->mdb));
+	if (!err) {
+		uint64_t id = mdb_txn_id(txn->mdb) - 1;
+
+		/* Nobody else writes now. */
+		err = pages_snapshot(d->pages, id, &txn->snapshot);
+		if (err == -EAGAIN)
+			err = txn->snapshot.id == id ? 0 : -EUCLEAN;
+		if (err)
+			mdb_txn_abort(txn->mdb);
+	}
+	if (err)
+		free(txn);
+	else
+		*ret = txn;
+	return err;
 }
 
 /* Copies the highest key that there is; *size 0: there is none. */
@@ -344,7 +439,7 @@ static int last_key(struct disk *d, struct disk_txn *txn, char key[KEY_BYTES], s
 {
 	MDB_val k, v;
 	MDB_cursor *c;
-	int rc = mdb_cursor_open(mdb(txn), d->dbi, &c);
+	int rc = mdb_cursor_open(txn->mdb, d->dbi, &c);
 
 	if (rc)
 		return translate(rc);
@@ -356,7 +451,19 @@ static int last_key(struct disk *d, struct disk_txn *txn, char key[KEY_BYTES], s
 	return translate(rc == MDB_NOTFOUND ? 0 : rc);
 }
 
-static int write_nodes(struct disk *d, struct disk_txn *txn, const struct mem *m, bool away)
+static int put(struct disk *d, struct disk_txn *txn, const struct mem_node *n, bool beyond)
+{
+	MDB_val k = { n->key_size, n->key }, v = { n->value_size + CHECK_SIZE, NULL };
+	int rc = mdb_put(txn->mdb, d->dbi, &k, &v, MDB_RESERVE | (beyond ? MDB_APPEND : 0));
+
+	if (!rc) {
+		memcpy(v.mv_data, n->value, n->value_size);
+		check_make(n->key, n->key_size, n->value, n->value_size, (char *)v.mv_data + n->value_size);
+	}
+	return rc;
+}
+
+static int write_nodes(struct disk *d, struct disk_txn *txn, const struct mem *m, const struct mem *but, bool away)
 {
 	char key[KEY_BYTES];
 	MDB_val last = { 0, key };
@@ -366,15 +473,14 @@ static int write_nodes(struct disk *d, struct disk_txn *txn, const struct mem *m
 	if (err)
 		return err;
 	for (struct mem_node *n = m->first[0]; n; n = n->next[0]) {
-		MDB_val k = { n->key_size, n->key }, v = { n->value_size, n->value };
+		MDB_val k = { n->key_size, n->key };
 		int rc;
 
+		if (but && mem_get(but, n->key, n->key_size))
+			continue;
 		/* Keys ascend. Told that one is the highest LMDB leaves the page before it full, which it otherwise splits in two. */
-		beyond = beyond || !last.mv_size || mdb_cmp(mdb(txn), d->dbi, &k, &last) > 0;
-		if (n->removed)
-			rc = mdb_del(mdb(txn), d->dbi, &k, NULL);
-		else
-			rc = mdb_put(mdb(txn), d->dbi, &k, &v, beyond ? MDB_APPEND : 0);
+		beyond = beyond || !last.mv_size || mdb_cmp(txn->mdb, d->dbi, &k, &last) > 0;
+		rc = n->removed ? mdb_del(txn->mdb, d->dbi, &k, NULL) : put(d, txn, n, beyond);
 		if (rc && rc != MDB_NOTFOUND)
 			return translate(rc);
 		if (away) {
@@ -385,27 +491,68 @@ static int write_nodes(struct disk *d, struct disk_txn *txn, const struct mem *m
 	return 0;
 }
 
-int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m)
+/* LMDB is not let near a page that is bad: it writes where that tells it to. */
+static int check_all(const struct disk_txn *txn, const struct mem *m)
 {
-	return write_nodes(d, txn, m, false);
+	char highest[KEY_BYTES];
+	int err = 0;
+
+	memset(highest, 0xff, sizeof(highest));
+	if (m->first[0])
+		err = pages_check_way(&txn->snapshot, highest, sizeof(highest), false);
+	for (const struct mem_node *n = m->first[0]; !err && n; n = n->next[0])
+		err = pages_check_way(&txn->snapshot, n->key, n->key_size, n->removed);
+	return err;
+}
+
+static int write_checked(struct disk *d, struct disk_txn *txn, const struct mem *m, const struct mem *but, bool away)
+{
+	sigjmp_buf here;
+	int err = check_all(txn, m);
+
+	if (err)
+		return err;
+	if (!sigsetjmp(here, 0)) {
+		escape = &here;
+		err = write_nodes(d, txn, m, but, away);
+	} else {
+		err = -EUCLEAN;
+	}
+	escape = NULL;
+	return err;
+}
+
+int disk_write(struct disk *d, struct disk_txn *txn, const struct mem *m, const struct mem *but)
+{
+	return write_checked(d, txn, m, but, false);
 }
 
 int disk_write_away(struct disk *d, struct disk_txn *txn, struct mem *m)
 {
-	return write_nodes(d, txn, m, true);
+	return write_checked(d, txn, m, NULL, true);
 }
 
 int disk_write_commit(struct disk *d, struct disk_txn *txn)
 {
-	int err = translate(mdb_txn_commit(mdb(txn)));
+	sigjmp_buf here;
+	int err;
 
+	if (!sigsetjmp(here, 0)) {
+		escape = &here;
+		err = translate(mdb_txn_commit(txn->mdb));
+	} else {
+		mdb_txn_abort(txn->mdb);
+		err = -EUCLEAN;
+	}
+	escape = NULL;
+	free(txn);
 	/* A write cut short for want of room is EIO to LMDB. */
 	return err == -EIO && db_file_disk_full(d->dir) ? -ENOSPC : err;
 }
 
 void disk_write_abort(struct disk_txn *txn)
 {
-	mdb_txn_abort(mdb(txn));
+	txn_free(txn);
 }
 
 bool disk_is_alive(struct disk *d)

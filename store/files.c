@@ -207,21 +207,18 @@ int store_readdir(struct store *s, uint64_t ino, uint64_t cookie, bool attr,
 		db_read_end(txn);
 		return err;
 	}
+	scan.past_damage = true;
 	while (!(err = db_scan_next(&scan, &key, &value))) {
 		if (key.size < 18 || key.size > KEY_MAX || value.size < sizeof(e)) {
-			err = -EUCLEAN;
-			break;
+			scan.damaged++;
+			continue;
 		}
 		memcpy(&e, value.data, sizeof(e));
-		if (attr) {
-			err = attr_load(txn, e.ino, &a);
-			if (err == -ENOENT)
-				err = -EUCLEAN;
-			if (err)
-				break;
-		} else {
-			a = (struct store_attr){ .ino = e.ino, .parent = ino, .kind = e.kind };
-		}
+		a = (struct store_attr){ .ino = e.ino, .parent = ino, .kind = e.kind <= STORE_DOCUMENT ? e.kind : 0 };
+		err = attr ? attr_load(txn, e.ino, &a) : 0;
+		if (err && err != -ENOENT && err != -EUCLEAN)
+			break;
+		a.damaged = err;
 		memcpy(a.name, (const char *)key.data + 17, key.size - 17);
 		a.name[key.size - 17] = 0;
 		err = entry(arg, &a, key_u64(key.data, 9));
@@ -230,7 +227,7 @@ int store_readdir(struct store *s, uint64_t ino, uint64_t cookie, bool attr,
 	}
 	db_scan_end(&scan);
 	db_read_end(txn);
-	return err == -ENOENT ? 0 : err;
+	return err != -ENOENT ? err : scan.damaged ? -EUCLEAN : 0;
 }
 
 /* ---- Changing names and attributes ---------------------------------------------------------------------------- */

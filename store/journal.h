@@ -46,6 +46,7 @@ typedef int journal_objects_fn(const struct entry_record *record, struct journal
 #define JOURNAL_TOLD 32
 struct journal_report {
 	bool absent;		/* there is none, but entries are known to have been written */
+	bool unplaced;		/* of a store that is salvaged: which entries count can't be read, so none does */
 	bool cut;		/* the file is too short */
 	bool torn;
 	uint64_t mended;
@@ -58,7 +59,7 @@ struct journal_report {
 
 static inline bool journal_is_whole(const struct journal_report *r)
 {
-	return !r->absent && !r->cut && !r->torn && !r->mended && !r->missing;
+	return !r->absent && !r->unplaced && !r->cut && !r->torn && !r->mended && !r->missing;
 }
 
 /* Makes the journal of the store in directory `dir` (db_dir.h) when there is none. As open(2) and write(2), -ENOSPC among them: then there is none. */

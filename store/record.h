@@ -17,6 +17,7 @@
 #include "store.h"
 
 #define FORMAT_VERSION 3u
+#define FORMAT_CHECKED 1u	/* a flag of the superblock: every record has a check */
 #define FORMAT_JOURNAL 2u	/* the first with a journal */
 
 enum record_type {
@@ -60,7 +61,7 @@ uint64_t name_hash(const char *name, size_t size);	/* 16 and above: a readdir co
 struct rec_super {
 	char magic[16];
 	uint32_t format;
-	uint32_t flags;			/* 0 */
+	uint32_t flags;			/* FORMAT_CHECKED, or 0 in a store of an older version */
 	int64_t created;
 } __attribute__((packed));
 

@@ -42,7 +42,7 @@ static void on_pending(void *arg, bool urgent)
 		commit_pending(s->commit, urgent);
 }
 
-static int check_superblock(struct store *s, uint32_t *ret_format)
+static int check_superblock(struct store *s, uint32_t *ret_format, bool *ret_checked)
 {
 	struct key key = key_plain(0, REC_SUPER);
 	struct rec_super super;
@@ -55,11 +55,13 @@ static int check_superblock(struct store *s, uint32_t *ret_format)
 	db_read_end(txn);
 	if (err == -ENOENT || (!err && memcmp(super.magic, MAGIC, sizeof(MAGIC)) != 0))
 		return -EUCLEAN;
-	if (!err && (super.format > FORMAT_VERSION || super.flags))
+	if (!err && (super.format > FORMAT_VERSION || (super.flags & ~FORMAT_CHECKED)))
 		return -EPROTO;
-	if (!err)
-		*ret_format = super.format;
-	return err;
+	if (err)
+		return err;
+	*ret_format = super.format;
+	*ret_checked = super.flags & FORMAT_CHECKED;
+	return 0;
 }
 
 /* Programs that know of no journal, no lines, and no lists in the journal must not open a store that may have them. */
@@ -100,7 +102,7 @@ static int put_root(struct db_txn *txn, uint64_t ino, uint32_t mode)
 
 static int fill(struct db_txn *txn, void *arg)
 {
-	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .created = time_now() };
+	struct rec_super super = { .magic = MAGIC, .format = FORMAT_VERSION, .flags = FORMAT_CHECKED, .created = time_now() };
 	struct key key = key_plain(0, REC_SUPER);
 	int err = record_put(txn, &key, &super, sizeof(super));
 
@@ -140,13 +142,14 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	static const struct store_options defaults;
 	const struct store_options *o = options ? options : &defaults;
 	struct db_options db = {
-		.create = o->create, .read_only = o->read_only, .map_size = o->map_size ? o->map_size : 256ull << 30,
+		.create = o->create, .read_only = o->read_only || o->salvage, .salvage = o->salvage, .map_size = o->map_size ? o->map_size : 256ull << 30,
 		.objects = record_objects, .fill = fill, .on_pending = on_pending, .why = { o->reason, o->reason_size },
 	};
 	struct key journal = key_plain(0, REC_JOURNAL);
 	struct store *s = calloc(1, sizeof(*s));
 	char real[PATH_MAX];
-	uint32_t format;
+	uint32_t format = FORMAT_VERSION;
+	bool checked = false;
 	int err;
 
 	if (!s)
@@ -155,7 +158,7 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	db.journal_key = journal.data;
 	db.journal_key_size = journal.size;
 	pthread_mutex_init(&s->lock, NULL);
-	s->read_only = o->read_only;
+	s->read_only = o->read_only || o->salvage;
 	s->delay_ms = o->delay_ms;
 	s->max_document = o->max_document ? o->max_document : 256ull << 20;
 	if (s->max_document > UINT32_MAX / 2)
@@ -166,7 +169,12 @@ int store_open(const char *path, const struct store_options *options, struct sto
 	if (!err)
 		err = db_open(path, &db, &s->db);
 	if (!err)
-		err = check_superblock(s, &format);
+		err = check_superblock(s, &format, &checked);
+	/* Of what can still be read of a damaged store this record is not the one that matters. */
+	if (err == -EUCLEAN && o->salvage)
+		err = 0;
+	if (!err)
+		err = db_strict(s->db, checked);
 	if (!err)
 		err = bring_up_to_date(s, format);
 	if (!err) {

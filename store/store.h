@@ -29,6 +29,7 @@ struct db_txn;
 struct store_options {
 	bool create;			/* make the store when there is none */
 	bool read_only;
+	bool salvage;			/* read what is whole of a damaged store, also where its tree is broken. Implies read_only; nobody may have it open for writing */
 	uint64_t map_size;		/* bytes of address space, the largest store; 0: 256 GiB */
 	uint64_t cache_size;		/* bytes of memory for indexes of documents; 0: 64 MiB */
 	uint64_t max_document;		/* bytes; larger documents are refused with -EFBIG; 0: 256 MiB */
@@ -43,6 +44,7 @@ struct store_options {
  * -ENOENT: no store there and `create` is not set. -EPROTO: written by a newer format. -EUCLEAN: not a store, or damaged.
  * -EPERM: somebody else could lead what is written there to other files: who writes opens the path without symbolic links of others, and
  * the directory and its files must be root's or this user's, its mode such that no others can write. What only reads may be another's.
+ * -EBUSY: to be salvaged, but another process has it open.
  * -ENOTEMPTY: no store is there, but other files are. -EACCES, -EROFS, -ENOTDIR: as open(2).
  */
 int store_open(const char *path, const struct store_options *options, struct store **ret);
@@ -95,6 +97,7 @@ struct store_attr {
 	uint64_t version;		/* documents: the newest, of an unlinked one the last that it had; 0 for other kinds */
 	uint64_t messages;		/* documents: how many the newest version has */
 	bool lines;			/* documents: the newest version is lines */
+	bool damaged;			/* store_readdir: only ino, kind and name are known, the rest can't be read */
 	char name[STORE_NAME_MAX + 1];	/* the name under `parent` */
 };
 
@@ -174,6 +177,7 @@ int store_rename(struct store *s, uint64_t parent, const char *name, uint64_t ne
  * Calls `entry` for each name of a directory with a cookie above `cookie`, in the order of cookies, until it returns
  * non-zero (which is then returned) or none is left. Cookies stay valid while names come and go; 0 starts; the first is >= 16.
  * With `attr` set entry gets whole attributes, else only ino, kind and name. The callback must not call the store.
+ * -EUCLEAN: names in the range can't be read; all others have been told.
  */
 int store_readdir(struct store *s, uint64_t ino, uint64_t cookie, bool attr,
 		  int (*entry)(void *arg, const struct store_attr *a, uint64_t cookie), void *arg);
@@ -388,6 +392,12 @@ struct store_stats {
 };
 /* With `count` set the linked files are counted, which takes time in proportion to them; otherwise files, documents and messages are 0. */
 int store_stats(struct store *s, bool count, struct store_stats *ret);
+
+/* The next inode number above `after` of which anything can be read, whether it has a name or not; damage is passed over. -ENOENT: there is none. */
+int store_next_ino(struct store *s, uint64_t after, uint64_t *ret);
+
+/* Tells of the pages of the store that are damaged, as store_verify does among the rest. *ret_problems: how many. */
+int store_survey(struct store *s, void (*problem)(void *arg, const char *text), void *arg, uint64_t *ret_problems);
 
 /* Checks every invariant of the format, also of a store in use. `problem` gets a sentence for each violation, and must not call the store; *ret_problems: their number. */
 int store_verify(struct store *s, void (*problem)(void *arg, const char *text), void (*progress)(void *arg, uint64_t done, uint64_t total),

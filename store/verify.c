@@ -7,6 +7,7 @@
  */
 #include "verify.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,9 +85,14 @@ static int walk_some(struct verify *v, struct db_scan *scan)
 	size_t records = 0, bytes = 0;
 	int err;
 
-	while (!(err = db_scan_next(scan, &key, &value))) {
-		uint64_t ino = key.size >= KEY_PREFIX ? key_u64(key.data, 0) : 0;
+	while (!(err = db_scan_next(scan, &key, &value)) || err == -EUCLEAN) {
+		bool damaged = err;
+		uint64_t ino;
 
+		/* Of pages the survey has told. */
+		if (damaged && !key.size)
+			continue;
+		ino = key.size >= KEY_PREFIX ? key_u64(key.data, 0) : 0;
 		if (!v->begun || ino != v->at.ino) {
 			end_subject(v);
 			begin_subject(v, ino, 0);
@@ -95,17 +101,19 @@ static int walk_some(struct verify *v, struct db_scan *scan)
 		v->last[key.size] = 0;
 		v->last_size = key.size + 1;
 		v->done++;
-		if (key.size < KEY_PREFIX)
+		if (damaged)
+			verify_tell(v, "a record of type '%c' is damaged", key.size >= KEY_PREFIX && isalpha(((const char *)key.data)[8]) ? ((const char *)key.data)[8] : '?');
+		else if (key.size < KEY_PREFIX)
 			verify_tell(v, "a key of %zu bytes", key.size);
 		else
 			verify_record(v, key, value);
-		bytes += value.size;
+		bytes += damaged ? 0 : value.size;
 		if ((++records >= BATCH_RECORDS || bytes >= BATCH_BYTES) && v->at.attempts < 2)
 			break;
 	}
 	if (err == -ENOENT)
 		end_subject(v);
-	return err;
+	return err == -EUCLEAN ? 0 : err;
 }
 
 static int walk(struct verify *v)
@@ -139,6 +147,9 @@ int store_verify(struct store *s, void (*problem)(void *arg, const char *text), 
 	struct db_stats stats;
 	int err;
 
+	err = store_survey(s, problem, arg, &v.problems);
+	if (err)
+		return err;
 	/* Who writes has seen to it. */
 	if (s->damage && s->read_only) {
 		problem(arg, s->damage);

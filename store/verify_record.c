@@ -444,7 +444,7 @@ static void check_store(struct verify *v, unsigned char type, struct db_value ke
 	switch (type) {
 	case REC_SUPER:
 		if (key.size != 9 || value.size != sizeof(super) || (memcpy(&super, value.data, sizeof(super)), !super.format || super.format > FORMAT_VERSION) ||
-		    super.flags || memcmp(super.magic, "historyfs store", 16))
+		    (super.flags & ~FORMAT_CHECKED) || memcmp(super.magic, "historyfs store", 16))
 			verify_tell(v, "its superblock is damaged");
 		break;
 	case REC_NEXT:

@@ -24,6 +24,8 @@ struct export {
 	struct written *written;
 	size_t count, room;
 	char *buf;
+	uint64_t *seen;			/* files that were written or have been told of, in the order of coming */
+	size_t seen_count, seen_room;
 };
 
 enum { PIECE = 1 << 20 };
@@ -147,12 +149,39 @@ static int write_symlink(struct export *e, const char *temp, const struct store_
 	return r;
 }
 
-static int export_entry(void *arg, const char *path, const struct store_attr *a)
+static void note_seen(struct export *e, uint64_t ino)
 {
+	if (e->seen_count == e->seen_room) {
+		e->seen_room = e->seen_room ? e->seen_room * 2 : 1024;
+		e->seen = need(realloc(e->seen, e->seen_room * sizeof(*e->seen)));
+	}
+	e->seen[e->seen_count++] = ino;
+}
+
+/* What is known of a file whose attributes can't be read. */
+static struct store_attr with_defaults(const struct store_attr *a)
+{
+	struct store_attr d = *a;
+
+	if (d.damaged) {
+		d.mode = S_IFREG | 0600;
+		d.uid = geteuid();
+		d.gid = getegid();
+		d.kind = STORE_DOCUMENT;
+		clock_gettime(CLOCK_REALTIME, &d.mtime);
+		d.atime = d.mtime;
+	}
+	return d;
+}
+
+static int export_entry(void *arg, const char *path, const struct store_attr *found)
+{
+	const struct store_attr known = with_defaults(found), *a = &known;
 	struct export *e = arg;
 	char temp[64];
 	int r;
 
+	note_seen(e, a->ino);
 	if (e->directory < 0) {		/* its directory could not be made, which has been said */
 		e->failed++;
 		return 0;
@@ -165,8 +194,12 @@ static int export_entry(void *arg, const char *path, const struct store_attr *a)
 		unlinkat(e->directory, temp, 0);
 	if (r == -ENOSPC || r == -EDQUOT || r == -EIO)
 		return r;		/* the next ones would fail too */
-	if (r && r != -ENOENT)		/* ENOENT: removed since it was listed */
+	if (r && (r != -ENOENT || found->damaged))	/* ENOENT: removed since it was listed */
 		fail(e, path, r);
+	if (!r && found->damaged) {
+		e->failed++;
+		say_error(path, "its attributes are damaged: mode, owner and times are not what they were");
+	}
 	if (!r)
 		e->files++;
 	progress_show(e->files, e->total, "files");
@@ -178,6 +211,7 @@ static int export_directory(void *arg, const char *path, const struct store_attr
 	struct export *e = arg;
 	int parent;
 
+	note_seen(e, a->ino);
 	if (e->directory >= 0)
 		close(e->directory);
 	e->directory = -1;
@@ -236,6 +270,81 @@ static void finish_directories(struct export *e, bool root_too)
 		free(w->path);
 	}
 	free(e->written);
+}
+
+/* ---- What no name leads to ------------------------------------------------------------------------------------ */
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Whether a file has, or had before the damage, a place in the tree: others were removed, and are kept for their log. */
+static bool was_linked(struct export *e, uint64_t ino, struct store_attr *ret)
+{
+	struct store_view *v;
+	int r = store_getattr(e->store, ino, ret);
+
+	if (!r)
+		return ret->parent && ret->parent != STORE_REJECTED && ret->kind != STORE_DIRECTORY;
+	*ret = (struct store_attr){ .ino = ino, .kind = STORE_DOCUMENT, .damaged = true };
+	if (store_view_open(e->store, ino, 0, &v))
+		return false;
+	store_view_unref(v);
+	return true;
+}
+
+#define STRAYS "without-a-place"
+
+static bool open_strays(struct export *e)
+{
+	if (e->directory >= 0)
+		close(e->directory);
+	e->directory = -1;
+	if (mkdirat(e->root, STRAYS, 0700) && errno != EEXIST)
+		return false;
+	e->directory = open_beneath(e->root, STRAYS);
+	return e->directory >= 0;
+}
+
+/* In a damaged store a file may be whole though its name, or a directory above it, is not. */
+static int export_strays(struct export *e)
+{
+	size_t known = e->seen_count, strays = 0;
+	struct store_attr a;
+	int r = 0;
+
+	qsort(e->seen, known, sizeof(*e->seen), by_number);
+	for (uint64_t ino = 15; !r && !(r = store_next_ino(e->store, ino, &ino)); ) {
+		char path[STORE_NAME_MAX + 64], name[STORE_NAME_MAX + 1];
+
+		if ((known && bsearch(&ino, e->seen, known, sizeof(ino), by_number)) || !was_linked(e, ino, &a))
+			continue;
+		if (!strays++ && !open_strays(e)) {
+			fail(e, STRAYS, errno);
+			return 0;
+		}
+		if (tool_name_is_good(a.name))
+			snprintf(name, sizeof(name), "%.200s", a.name);
+		else
+			snprintf(name, sizeof(name), "%llu.json", (unsigned long long)ino);
+		snprintf(a.name, sizeof(a.name), "%llu-%.220s", (unsigned long long)ino, name);
+		snprintf(path, sizeof(path), STRAYS "/%s", a.name);
+		say_error(path, "no name leads to this file any more, or one above it is damaged");
+		e->failed++;
+		r = export_entry(e, path, &a);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+static void tell_damage(void *arg, const char *text)
+{
+	struct export *e = arg;
+
+	e->failed++;
+	say("%s", text);
 }
 
 static int count_entry(void *arg, const char *path, const struct store_attr *a)
@@ -320,7 +429,7 @@ static void print_counts(const struct export *e, const char *name, bool json)
 	if (!json) {
 		printf("exported %s (%s) to %s%s", human_count(e->files, "file"), human_size(e->bytes), name, e->failed ? "" : "\n");
 		if (e->failed)
-			printf(", %llu NOT exported\n", (unsigned long long)e->failed);
+			printf("; %llu files are NOT exported, or not as they were\n", (unsigned long long)e->failed);
 		return;
 	}
 	o = json_object();
@@ -333,18 +442,21 @@ static void print_counts(const struct export *e, const char *name, bool json)
 
 int cmd_export(struct tool *t, int argc, char **argv)
 {
-	static const struct option options[] = { { "force", no_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, TOOL_OPTIONS };
+	static const struct option options[] = { { "force", no_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' },
+						 { "salvage", no_argument, NULL, 's' }, TOOL_OPTIONS };
 	struct export e = { .directory = -1 };
-	bool force = false, json = false, made;
+	bool force = false, json = false, salvage = false, made;
+	uint64_t damaged = 0;
 	int c, r;
 
-	while ((c = tool_getopt(t, argc, argv, ":hfj", options)) != -1) {
+	while ((c = tool_getopt(t, argc, argv, ":hfjs", options)) != -1) {
 		force |= c == 'f';
+		salvage |= c == 's';
 		json |= c == 'j';
 	}
 	if (argc - optind != 1)
 		tool_usage(t, "export", "name one directory");
-	if (!tool_open(t, &(struct store_options){ .read_only = true }, NULL, 0))
+	if (!tool_open(t, &(struct store_options){ .read_only = true, .salvage = salvage }, NULL, 0))
 		return EXIT_FAILED;
 	e.root = open_target(t, argv[optind], force, &made);
 	if (e.root < 0)
@@ -355,8 +467,15 @@ int cmd_export(struct tool *t, int argc, char **argv)
 	if (progress_shown())
 		tool_walk(t->store, STORE_ROOT, "", &(struct tool_walk){ .entry = count_entry, .arg = &e.total });
 	r = tool_walk(t->store, STORE_ROOT, "", &(struct tool_walk){ export_directory, export_entry, fail, &e });
+	if (r == -EUCLEAN)		/* not even the root can be read; what is in it may be */
+		r = fail(&e, "", r);
+	if (!r)
+		r = store_survey(e.store, tell_damage, &e, &damaged);
+	if (!r && e.failed)
+		r = export_strays(&e);
 	if (e.directory >= 0)
 		close(e.directory);
+	free(e.seen);
 	finish_directories(&e, made);
 	progress_end();
 	close(e.root);

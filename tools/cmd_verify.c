@@ -23,7 +23,7 @@ static void advance(void *arg, uint64_t done, uint64_t total)
 int cmd_verify(struct tool *t, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, TOOL_OPTIONS };
-	uint64_t problems = 0;
+	uint64_t problems = 0, found = 0;
 	cJSON *list = NULL;
 	bool json = false;
 	int c, r;
@@ -32,12 +32,17 @@ int cmd_verify(struct tool *t, int argc, char **argv)
 		json |= c == 'j';
 	if (optind < argc)
 		tool_usage(t, argv[optind], "verify takes no arguments");
-	if (!tool_open(t, &(struct store_options){ .read_only = true }, NULL, 0))
-		return EXIT_FAILED;
+	/* One that does not open is looked at as far as it can be read. */
+	if (!tool_open(t, &(struct store_options){ .read_only = true }, NULL, 0)) {
+		if (!tool_open(t, &(struct store_options){ .salvage = true }, NULL, 0))
+			return EXIT_FAILED;
+		problems = 1;
+	}
 	if (json)
 		list = need(cJSON_CreateArray());
 	progress_begin("verify");
-	r = store_verify(t->store, show, advance, list, &problems);
+	r = store_verify(t->store, show, advance, list, &found);
+	problems += found;
 	progress_end();
 	if (r) {
 		say_errno(t->directory, r);
@@ -54,7 +59,7 @@ int cmd_verify(struct tool *t, int argc, char **argv)
 	} else if (!problems) {
 		printf("%s is whole\n", t->directory);
 	} else {
-		say_error(t->directory, "%s; `historyctl export DIR` saves what can be read", human_count(problems, "problem"));
+		say_error(t->directory, "%s; `historyctl export --salvage DIR` saves what can be read", human_count(problems, "problem"));
 	}
 	return problems ? EXIT_FAILED : EXIT_OK;
 }

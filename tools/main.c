@@ -32,6 +32,7 @@ static const struct command commands[] = {
 	  "\nMakes the store if there is none. Nothing in the store is lost: what differs is merged.\n" },
 	{ "export", cmd_export, "DIR", "Write everything as plain files",
 	  "  -f, --force        even when DIR is not empty; files of the same names are replaced\n"
+	  "  -s, --salvage      from a damaged store, what is whole in it, also where nothing leads to it; not while it is mounted\n"
 	  "  -j, --json         the counts as JSON\n"
 	  "\nFiles are byte-exact, with modes and times, and with owners when run as root.\n" },
 	{ "rm", cmd_rm, "SESSION...", "Remove sessions",

@@ -49,6 +49,7 @@ void say_errno(const char *what, int err)
 		{ ENOSPC, "make room on the disk and try again" },
 		{ EDQUOT, "make room on the disk and try again" },
 		{ EUCLEAN, "`historyctl verify` says what is wrong" },
+		{ EBUSY, "unmount it first" },
 		{ EPROTO, "use the version of historyfs that wrote it, or a newer one" },
 		{ ENOTCONN, "its daemon is gone: mount it again, or give --store STORE" },
 	};

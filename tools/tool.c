@@ -93,7 +93,8 @@ bool tool_open(struct tool *t, const struct store_options *options, char *const 
 	else if (r == -ENOENT)
 		say_error(t->directory, "there is no store; `historyctl --store %s import DIR` makes one", t->directory);
 	else if (r == -EUCLEAN)
-		say_error(t->directory, "%s; name the directory that historyfs mounts, or take its latest backup", store_strerror(r));
+		say_error(t->directory, "%s; name the directory that historyfs mounts; `historyctl export --salvage DIR` saves what is whole, or take its latest backup",
+			  store_strerror(r));
 	else if (r)
 		say_errno(t->directory, r);
 	else if (store_damage(t->store) && t->command->run != cmd_verify)	/* which tells it among the rest */

@@ -88,6 +88,9 @@ struct tool_walk {
 	void *arg;
 };
 
+/* Whether it is one that a file can have. */
+bool tool_name_is_good(const char *name);
+
 /* Visits directory `path` and all below it, parents first. Stops at the first result that is not 0 and returns it. */
 int tool_walk(struct store *s, uint64_t ino, const char *path, const struct tool_walk *walk);
 

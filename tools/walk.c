@@ -52,7 +52,8 @@ static int visit(struct store *s, const struct pending *d, const struct tool_wal
 			return r;
 		b->count = 0;
 		more = store_readdir(s, d->attr.ino, b->cookie, true, take, b);
-		if (more < 0)
+		/* With damage in it the others have come nevertheless. */
+		if (more < 0 && more != -EUCLEAN)
 			return more == -ENOENT ? 0 :	/* removed since it was listed */
 			       walk->failed ? walk->failed(walk->arg, d->path, more) : more;
 		for (size_t i = 0; !r && i < b->count; i++) {
@@ -60,8 +61,10 @@ static int visit(struct store *s, const struct pending *d, const struct tool_wal
 			char *path;
 
 			/* Paths of a damaged store must not lead out of the directory that is exported to. */
-			if (!*a->name || strchr(a->name, '/') || !strcmp(a->name, ".") || !strcmp(a->name, ".."))
-				return -EUCLEAN;
+			if (!tool_name_is_good(a->name)) {
+				more = -EUCLEAN;
+				continue;
+			}
 			if (asprintf(&path, "%s%s%s", d->path, *d->path ? "/" : "", a->name) < 0)
 				return -ENOMEM;
 			if (a->kind == STORE_DIRECTORY)
@@ -70,8 +73,15 @@ static int visit(struct store *s, const struct pending *d, const struct tool_wal
 				r = walk->entry(walk->arg, path, a);
 			free(path);
 		}
+		if (more == -EUCLEAN && !r)
+			return walk->failed ? walk->failed(walk->arg, d->path, more) : more;
 	} while (more);
 	return r;
+}
+
+bool tool_name_is_good(const char *name)
+{
+	return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
 }
 
 int tool_walk(struct store *s, uint64_t ino, const char *path, const struct tool_walk *walk)

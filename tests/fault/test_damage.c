@@ -262,7 +262,7 @@ Test(damage, newer_formats)
 	cr_assert_eq(try_open(dir, true), -EPROTO);
 	cr_assert_eq(try_open(dir, false), -EPROTO);
 	other = super;
-	other.flags = 1;
+	other.flags |= 2;
 	put_super(dir, other);
 	cr_assert_eq(try_open(dir, true), -EPROTO);
 	other = super;

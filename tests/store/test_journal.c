@@ -662,11 +662,12 @@ static uint32_t format_in(const char *dir, uint32_t set)
 	cr_assert_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
 	cr_assert_eq(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
 	cr_assert_eq(mdb_get(txn, dbi, &key, &value), 0);
-	cr_assert_eq(value.mv_size, sizeof(copy));
+	cr_assert_geq(value.mv_size, sizeof(copy));
 	memcpy(copy, value.mv_data, sizeof(copy));
 	memcpy(&format, copy + 16, 4);
 	if (set) {
 		memcpy(copy + 16, &set, 4);
+		memset(copy + 20, 0, 4);	/* values had no checks then */
 		value = (MDB_val){ sizeof(copy), copy };
 		cr_assert_eq(mdb_put(txn, dbi, &key, &value, 0), 0);
 		key = (MDB_val){ 9, place };

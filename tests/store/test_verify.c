@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "doc.h"
 #include "record.h"
 #include "store.h"
@@ -47,14 +48,16 @@ static void make_orphan(void)
 {
 	struct key key = key_number(0, REC_ORPHAN, inos[ORPHAN]), attr = key_plain(inos[ORPHAN], REC_ATTR);
 	struct rec_attr a = { .kind = STORE_SCRATCH, .mode = S_IFREG | 0600 };
-	char value[sizeof(a) + 1];
-	MDB_val k = { key.size, key.data }, v = { 0, "" };
+	char value[sizeof(a) + 1 + CHECK_SIZE], none[CHECK_SIZE];
+	MDB_val k = { key.size, key.data }, v = { sizeof(none), none };
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi dbi;
 
 	memcpy(value, &a, sizeof(a));
 	value[sizeof(a)] = 'o';
+	check_make(attr.data, attr.size, value, sizeof(a) + 1, value + sizeof(a) + 1);
+	check_make(key.data, key.size, "", 0, none);
 	cr_assert_eq(mdb_env_create(&env), 0);
 	cr_assert_eq(mdb_env_set_mapsize(env, 1 << 30), 0);
 	cr_assert_eq(mdb_env_open(env, whole, 0, 0600), 0);
@@ -258,8 +261,8 @@ static void plant(const struct row *r, size_t row)
 	cr_assert(k.mv_size >= from.size && !memcmp(k.mv_data, from.data, from.size), "row %zu: there is no such record", row);
 
 	/* Copies with room, as LMDB's own memory changes under them. */
-	size = v.mv_size;
-	value = calloc(1, size + CHUNK_SIZE + 16);
+	size = v.mv_size - CHECK_SIZE;
+	value = calloc(1, size + CHUNK_SIZE + 16 + CHECK_SIZE);
 	memcpy(value, v.mv_data, size);
 	memcpy(key, k.mv_data, k.mv_size);
 	k.mv_data = key;
@@ -279,7 +282,9 @@ static void plant(const struct row *r, size_t row)
 		cr_assert_lt(r->at, k.mv_size, "row %zu", row);
 		key[r->at] += r->byte;
 	}
-	v = (MDB_val){ size, value };
+	/* A fault of the program, not of the disk: the check is right. */
+	check_make(k.mv_data, k.mv_size, value, size, value + size);
+	v = (MDB_val){ size + CHECK_SIZE, value };
 	if (r->damage != REMOVE)
 		cr_assert_eq(mdb_put(txn, dbi, &k, &v, MDB_NOOVERWRITE), 0, "row %zu", row);
 	free(value);
