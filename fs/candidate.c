@@ -254,6 +254,8 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 		r = add_inherited(s, tick, set, parent, name);
 	if (r == 0 && knows_nothing(set))
 		r = add_of_group(s, tick, set, parent, name, pipeline);
+	if (r == 0 && !set->count && set->client->forgot)
+		r = -ENOMEM;
 	if (r < 0)
 		candidates_clear(s, set);
 	else if (set->count > 1)

@@ -55,24 +55,39 @@ bool control_entry(struct mount *m, unsigned i, struct store_attr *ret)
 
 int control_lookup(struct mount *m, uint64_t parent, const char *name, struct store_attr *ret)
 {
-	struct store_attr a;
+	int err;
 
 	if (parent == STORE_ROOT && strcmp(name, CONTROL_NAME) == 0)
 		return control_getattr(m, CONTROL_DIRECTORY, ret);
 	if (parent != CONTROL_DIRECTORY)
 		return -ENOENT;
-	for (unsigned i = 0; control_entry(m, i, &a); i++) {
-		if (strcmp(a.name, name) == 0) {
-			*ret = a;
-			return 0;
-		}
-	}
-	return -ENOENT;
+	if (strcmp(name, "status") == 0)
+		return control_getattr(m, CONTROL_STATUS, ret);
+	if (strcmp(name, "rejected") != 0)
+		return -ENOENT;
+	err = store_getattr(m->store, STORE_REJECTED, ret);
+	if (!err)
+		strcpy(ret->name, name);
+	return err;
 }
 
-static void add_number(cJSON *to, const char *name, uint64_t value)
+/* *whole becomes false when there is no memory for it. */
+static void add_number(bool *whole, cJSON *to, const char *name, uint64_t value)
 {
-	cJSON_AddNumberToObject(to, name, (double)value);
+	*whole &= to && cJSON_AddNumberToObject(to, name, (double)value);
+}
+
+static cJSON *add_part(bool *whole, cJSON *to, const char *name)
+{
+	cJSON *part = cJSON_AddObjectToObject(to, name);
+
+	*whole &= part != NULL;
+	return part;
+}
+
+static void add_string(bool *whole, cJSON *to, const char *name, const char *value)
+{
+	*whole &= cJSON_AddStringToObject(to, name, value) != NULL;
 }
 
 static cJSON *build(struct mount *m, const struct store_stats *s)
@@ -82,53 +97,58 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	uint64_t tickets, processes, bytes;
 	struct draft_counts drafts;
 	struct timespec now;
+	bool whole = true;
 
 	if (!root)
 		return NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
 	tickets_count(m->tickets, &tickets, &processes, &bytes);
-	cJSON_AddStringToObject(root, "version", HISTORYFS_VERSION);
-	add_number(root, "format", s->format);
-	cJSON_AddStringToObject(root, "store", store_directory(m->store));
-	add_number(root, "uptime", now.tv_sec - m->started.tv_sec);
-	add_number(root, "sessions", s->documents);
-	add_number(root, "messages", s->messages);
-	add_number(root, "files", s->files);
-	add_number(root, "commits", s->commits);
-	add_number(root, "saves", s->saves);
-	add_number(root, "merged", s->merged);
-	add_number(root, "unchanged", s->same);
-	add_number(root, "blind", s->blind);
-	add_number(root, "uncertain", s->uncertain);
-	add_number(root, "edits", s->edits);
-	add_number(root, "rejected", atomic_load(&m->rejected));
-	add_number(root, "rejected_gone", rejects_gone(m->rejects));
-	add_number(root, "reopened", s->reopened);
-	part = cJSON_AddObjectToObject(root, "group_sizes");
+	add_string(&whole, root, "version", HISTORYFS_VERSION);
+	add_number(&whole, root, "format", s->format);
+	add_string(&whole, root, "store", store_directory(m->store));
+	add_number(&whole, root, "uptime", now.tv_sec - m->started.tv_sec);
+	add_number(&whole, root, "sessions", s->documents);
+	add_number(&whole, root, "messages", s->messages);
+	add_number(&whole, root, "files", s->files);
+	add_number(&whole, root, "commits", s->commits);
+	add_number(&whole, root, "saves", s->saves);
+	add_number(&whole, root, "merged", s->merged);
+	add_number(&whole, root, "unchanged", s->same);
+	add_number(&whole, root, "blind", s->blind);
+	add_number(&whole, root, "uncertain", s->uncertain);
+	add_number(&whole, root, "edits", s->edits);
+	add_number(&whole, root, "rejected", atomic_load(&m->rejected));
+	add_number(&whole, root, "rejected_gone", rejects_gone(m->rejects));
+	add_number(&whole, root, "reopened", s->reopened);
+	part = add_part(&whole, root, "group_sizes");
 	for (int i = 0; i < 8; i++)
-		add_number(part, sizes[i], s->groups[i]);
-	part = cJSON_AddObjectToObject(root, "cache");
-	add_number(part, "bytes", s->cache_bytes);
-	add_number(part, "limit", s->cache_limit);
-	add_number(part, "sessions", s->cache_views);
-	add_number(part, "hits", s->cache_hits);
-	add_number(part, "misses", s->cache_misses);
+		add_number(&whole, part, sizes[i], s->groups[i]);
+	part = add_part(&whole, root, "cache");
+	add_number(&whole, part, "bytes", s->cache_bytes);
+	add_number(&whole, part, "limit", s->cache_limit);
+	add_number(&whole, part, "sessions", s->cache_views);
+	add_number(&whole, part, "hits", s->cache_hits);
+	add_number(&whole, part, "misses", s->cache_misses);
 	drafts_count(&drafts);
-	part = cJSON_AddObjectToObject(root, "drafts");
-	add_number(part, "memory", drafts.memory);
-	add_number(part, "limit", drafts.limit);
-	add_number(part, "files", drafts.files);
-	add_number(part, "file_bytes", drafts.file_bytes);
-	add_number(part, "moved", drafts.moved);
-	part = cJSON_AddObjectToObject(root, "tickets");
-	add_number(part, "count", tickets);
-	add_number(part, "processes", processes);
-	add_number(part, "bytes", bytes);
-	add_number(root, "shared_temps", temps_waiting(m->temps));
-	part = cJSON_AddObjectToObject(root, "disk");
-	add_number(part, "used", s->used_bytes);
-	add_number(part, "file", s->file_bytes);
-	add_number(part, "pending", s->pending_bytes);
+	part = add_part(&whole, root, "drafts");
+	add_number(&whole, part, "memory", drafts.memory);
+	add_number(&whole, part, "limit", drafts.limit);
+	add_number(&whole, part, "files", drafts.files);
+	add_number(&whole, part, "file_bytes", drafts.file_bytes);
+	add_number(&whole, part, "moved", drafts.moved);
+	part = add_part(&whole, root, "tickets");
+	add_number(&whole, part, "count", tickets);
+	add_number(&whole, part, "processes", processes);
+	add_number(&whole, part, "bytes", bytes);
+	add_number(&whole, root, "shared_temps", temps_waiting(m->temps));
+	part = add_part(&whole, root, "disk");
+	add_number(&whole, part, "used", s->used_bytes);
+	add_number(&whole, part, "file", s->file_bytes);
+	add_number(&whole, part, "pending", s->pending_bytes);
+	if (!whole) {
+		cJSON_Delete(root);
+		root = NULL;
+	}
 	return root;
 }
 

@@ -167,7 +167,7 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	uint64_t version;
 	unsigned temp = TEMP_FRESH | TEMP_LOG;
 	enum renamed_seen seen;
-	bool renamed;
+	bool renamed, unlinked;
 	int err = store_getattr(m->store, parent, &dir);
 
 	if (!err && m->options.read_only)
@@ -193,7 +193,11 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 	 */
 	renamed = renamed_by(m->renamed, parent, name, who, NULL, &seen);
 	if (renamed && (seen == RENAMED_NOTHING || seen == RENAMED_WRITTEN))
-		tickets_shown(m->tickets, who, parent, name, 0, 0);
+		err = tickets_shown(m->tickets, who, parent, name, 0, 0);
+	if (err) {
+		inodes_close(m->inodes, inode, &unlinked);
+		return err;
+	}
 	err = open_file(m, who, a, fi->flags, *ret_fresh, temp, inode, ret);
 	if (!err && !renamed && (*ret)->set)
 		tickets_created(m->tickets, (*ret)->set, who, parent, name);
@@ -501,6 +505,24 @@ static int write_draft(struct mount *m, struct handle *h, const struct process *
 	return err;
 }
 
+void io_lost(uint64_t fh, bool flush)
+{
+	struct handle *h = (struct handle *)(uintptr_t)fh;
+
+	if (h->kind != HANDLE_DOCUMENT || h->appends)
+		return;
+	handle_lock(h);
+	if (flush)
+		h->refused = -ENOMEM;
+	else if (!h->error)
+		h->error = -ENOMEM;
+	if (!h->writer.known)
+		h->writer = h->opener;
+	if (!flush)
+		h->dirty = h->has_draft;
+	handle_unlock(h);
+}
+
 /* Replies: write, err. */
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset, struct fuse_file_info *fi)
 {
@@ -509,6 +531,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 	/* Pages of a mapping are written by the kernel when it likes. */
 	struct process who = fi->writepage ? h->opener : caller(req);
 	int err = -ESTALE;
+
+	loop_reached();
 
 	if (h->kind == HANDLE_SCRATCH)
 		err = write_plain(m, h, &who, buf, size, offset, fi->flags & O_APPEND);
@@ -538,6 +562,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct handle *h = handle_of(fi);
 	struct process who;
 
+	loop_reached();
 	if (!handle_writes(h)) {
 		fuse_reply_err(req, 0);
 		return;
@@ -612,6 +637,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct mount *m = mount_of(req);
 	struct handle *h = handle_of(fi);
 
+	loop_reached();
 	if (handle_writes(h))
 		save_release(m, h);
 	handle_free(m, h);

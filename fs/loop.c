@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #define TICK_MS 5	/* how often who watches looks: a handler that has it wait takes long */
 #define LINGER_TICKS 2	/* for so many without a request CPUs stay awake */
 #define CROWD 32	/* a conversation with one client is about twelve requests a save */
+#define RELEASE_TRIES 10000	/* a millisecond each */
 #define SOON_NS 25000	/* a client's next request comes within this time if it does nothing else meanwhile */
 
 struct worker {
@@ -30,6 +32,7 @@ struct worker {
 
 struct loop {
 	struct fuse_session *session;
+	void (*lost)(uint64_t fh, bool flush);
 	bool awake;		/* CPUs, and the thread that reads, are to stay awake for a while */
 	int wake_fd;		/* wakes who watches */
 	int latency_fd;		/* -1: none */
@@ -136,6 +139,57 @@ static void note_release(const struct fuse_buf *buf)
 		handle_closing((struct handle *)(uintptr_t)arg->fh);
 }
 
+static void pause_for_memory(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+/* ---- Requests that libfuse has no memory for ------------------------------------------------------------------- */
+
+/* What this thread handles. */
+static _Thread_local const struct fuse_in_header *handled;
+static _Thread_local void (*when_lost)(uint64_t fh, bool flush);
+static _Thread_local bool reached;
+
+void loop_reached(void)
+{
+	reached = true;
+}
+
+static ssize_t custom_read(int fd, void *buf, size_t size, void *arg)
+{
+	return read(fd, buf, size);
+}
+
+static ssize_t custom_writev(int fd, struct iovec *pieces, int count, void *arg)
+{
+	const struct fuse_out_header *out = pieces[0].iov_base;
+
+	if (handled && !reached && out->unique == handled->unique && out->error) {
+		if (handled->opcode == FUSE_WRITE)
+			when_lost(((const struct fuse_write_in *)(handled + 1))->fh, false);
+		if (handled->opcode == FUSE_FLUSH)
+			when_lost(((const struct fuse_flush_in *)(handled + 1))->fh, true);
+	}
+	return writev(fd, pieces, count);
+}
+
+static void handle(struct worker *w)
+{
+	const struct fuse_in_header *in = w->buf.mem;
+	bool plain = !(w->buf.flags & FUSE_BUF_IS_FD) && w->buf.size >= sizeof(*in);
+
+	handled = plain ? in : NULL;
+	when_lost = w->loop->lost;
+	reached = false;
+	fuse_session_process_buf(w->loop->session, &w->buf);
+	for (int i = 0; plain && !reached && in->opcode == FUSE_RELEASE && i < RELEASE_TRIES; i++) {
+		pause_for_memory();
+		fuse_session_process_buf(w->loop->session, &w->buf);
+	}
+	handled = NULL;
+}
+
 /* Needs the lock. Some requests are the kernel's own. */
 static void note_client(struct loop *l, const struct fuse_buf *buf)
 {
@@ -206,6 +260,13 @@ static void *work(void *arg)
 		l->soon = soon;
 		if (n == -EINTR || n == -EAGAIN)
 			continue;
+		/* No memory for the buffer: the request waits in the kernel until there is some. */
+		if (n == -ENOMEM) {
+			pthread_mutex_unlock(&l->lock);
+			pause_for_memory();
+			pthread_mutex_lock(&l->lock);
+			continue;
+		}
 		if (n <= 0) {
 			stop(l, n);
 			break;
@@ -217,7 +278,7 @@ static void *work(void *arg)
 		if (l->crowd)
 			call(l);
 		pthread_mutex_unlock(&l->lock);
-		fuse_session_process_buf(l->session, &w->buf);
+		handle(w);
 		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);
@@ -277,12 +338,16 @@ static void watch(struct loop *l, const sigset_t *signals)
 	}
 }
 
-int loop_run(struct loop *l, struct fuse_session *session)
+int loop_run(struct loop *l, struct fuse_session *session, void (*lost)(uint64_t fh, bool flush))
 {
+	const struct fuse_custom_io io = { .read = custom_read, .writev = custom_writev };
 	sigset_t all, before;
-	int err;
+	int err = fuse_session_custom_io(session, &io, fuse_session_fd(session));
 
+	if (err)
+		return err;
 	l->session = session;
+	l->lost = lost;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_mutex_lock(&l->lock);

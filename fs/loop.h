@@ -25,8 +25,15 @@ void loop_free(struct loop *l);
 
 /*
  * Serves until the filesystem is unmounted or a signal that libfuse handles ends the session; then all handlers have returned. Once, by the thread that
- * is to get signals. 0, or what the kernel or the starting of threads failed with.
+ * is to get signals. 0, or what the kernel or the starting of threads failed with. Want of memory does not end it: a request waits, or is answered
+ * ENOMEM.
+ *
+ * libfuse may have no memory for a request, and answers ENOMEM before any operation is called. A RELEASE is handled again until it is: there is none after
+ * it. Of a WRITE or FLUSH `lost` tells, with the handle's `fh`, before its sender knows.
  */
-int loop_run(struct loop *l, struct fuse_session *session);
+int loop_run(struct loop *l, struct fuse_session *session, void (*lost)(uint64_t fh, bool flush));
+
+/* To be called by the operations of WRITE, FLUSH and RELEASE: they have the request. */
+void loop_reached(void);
 
 #endif

@@ -365,7 +365,7 @@ static int serve(struct mount *m, struct fuse_args *args)
 		goto handlers;
 	}
 	m->device = device_of(m->options.mountpoint);
-	err = loop_run(m->loop, session);
+	err = loop_run(m->loop, session, io_lost);
 	if (err)
 		log_line(LOG_ERR, "the connection to the kernel failed: %s", strerror(-err));
 	/* The saves that wait are committed and answered while there is still someone to answer. */

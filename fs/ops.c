@@ -74,14 +74,15 @@ static bool lookup_aside(fuse_req_t req, uint64_t parent, const char *name)
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	struct store_attr a;
+	int err = -ENOENT;
 
 	switch (aside_look(m->asides, &who, parent, name, &a)) {
 	case ASIDE_NOT:
 		return false;
 	case ASIDE_AWAY:
-		if (!makes_anew(m, parent, name, &who))
-			tickets_shown(m->tickets, &who, parent, name, a.ino, 0);
-		fuse_reply_err(req, ENOENT);
+		if (!makes_anew(m, parent, name, &who) && tickets_shown(m->tickets, &who, parent, name, a.ino, 0))
+			err = -ENOMEM;
+		fuse_reply_err(req, -err);
 		return true;
 	case ASIDE_BACKUP:
 		looked_note(m->looked, fuse_req_ctx(req)->pid, a.ino, parent, name);
@@ -127,8 +128,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			struct process who = caller(req);
 
 			/* Its caller has seen that there is none: what is there when it saves, it did not know (rule 1). */
-			if (!makes_anew(m, parent, name, &who))
-				tickets_shown(m->tickets, &who, parent, name, ino, version);
+			if (!makes_anew(m, parent, name, &who) && tickets_shown(m->tickets, &who, parent, name, ino, version))
+				err = -ENOMEM;
 		}
 	}
 	if (!err && (a.kind == STORE_DOCUMENT || a.kind == STORE_SCRATCH))
@@ -179,6 +180,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	unsigned mask = 0;
 	uint64_t file;
 	struct stat st;
+	bool cut;
 	int err;
 
 	/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
@@ -187,6 +189,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 
 	if (!err && (valid & FUSE_SET_ATTR_SIZE))
 		err = a.kind == STORE_DIRECTORY ? -EISDIR : io_truncate(m, &who, &a, fi ? handle_of(fi) : NULL, to->st_size);
+	cut = !err && (valid & FUSE_SET_ATTR_SIZE);
 	if (valid & FUSE_SET_ATTR_MODE)
 		mask |= STORE_SET_MODE;
 	if (valid & FUSE_SET_ATTR_UID)
@@ -211,6 +214,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	if (!err)
 		err = attr_for(m, &who, ino, &a);
 	if (err) {
+		/* Its caller takes it that the size is what it was. */
+		if (cut && fi)
+			io_lost(fi->fh, false);
 		fuse_reply_err(req, -stale(err));
 		return;
 	}
@@ -311,7 +317,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		temps_unlinked(m->temps, &a);
 	if (!err && store_is_document_name(name)) {
 		tickets_unlinked(m->tickets, &who, parent, name);
-		tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0);
+		if (tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0))
+			tickets_forgot(m->tickets, &who);
 	}
 	fuse_reply_err(req, -err);
 }

@@ -32,6 +32,11 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/*
+ * A write, or change of size, through this handle was answered with an error though something is missing in the document now; or (`flush`) a
+ * flush before it got here: then what has been written must not come later, when its writer goes on otherwise.
+ */
+void io_lost(uint64_t fh, bool flush);
 /* ftruncate through a handle, or truncate by path (h NULL). 0 or an error. */
 int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size);
 

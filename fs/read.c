@@ -53,20 +53,29 @@ int read_begin(struct mount *m, struct handle *h, const struct process *who, siz
 	if (v)
 		temps_read(m->temps, place.name, h->ino);
 	/* It will be saved by the name it was opened by. */
+	err = 0;
 	if (!place.unlinked || (v && !lost_name(m, h)))
-		tickets_shown(m->tickets, who, h->parent, h->name, v ? h->ino : 0, v ? store_view_version(v) : 0);
+		err = tickets_shown(m->tickets, who, h->parent, h->name, v ? h->ino : 0, v ? store_view_version(v) : 0);
 	/* A handle that is read before it is written, or written again, or that made the file, is based on what it reads now. */
-	if (handle_writes(h) && !h->dirty && (v || !h->created)) {
+	if (!err && handle_writes(h) && !h->dirty && (v || !h->created)) {
 		struct ticket_set *set;
 
 		err = tickets_freeze(m->tickets, who, &set);
-		if (err)
-			return err;
-		ticket_set_free(h->set);
-		h->set = set;
-		handle_undraft(h);
+		if (!err) {
+			ticket_set_free(h->set);
+			h->set = set;
+			handle_undraft(h);
+		}
 	}
-	return 0;
+	/* What can't be noted is not shown: reading has not begun. */
+	if (err) {
+		store_view_unref(h->view);
+		h->view = NULL;
+		h->raw = h->empty = false;
+		atomic_store(&h->unread, true);
+		atomic_store(&h->view_size, HANDLE_NONE);
+	}
+	return err;
 }
 
 /*

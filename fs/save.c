@@ -321,7 +321,7 @@ void save_flush(fuse_req_t req, struct handle *h, const struct process *who, boo
 	}
 	w = calloc(1, sizeof(*w));
 	if (!w) {
-		err = -ENOMEM;
+		h->refused = err = -ENOMEM;
 		goto reply;
 	}
 	save_prepare(m, h, w);

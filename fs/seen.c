@@ -269,8 +269,9 @@ void seen_unlock(struct seen *s)
 	expire(s);
 	if (s->bytes > s->max_bytes)
 		evict(s, s->max_bytes - s->max_bytes / 16);
-	if (s->starved)
-		evict(s, s->bytes / 2);
+	/* What a living process has seen is not forgotten for want of memory: its saves would be blind. */
+	for (int i = 0; s->starved && i < 4 && sweep_client(s, SECOND / 100, 0); i++)
+		;
 	s->starved = false;
 	pthread_mutex_unlock(&s->lock);
 }

@@ -74,6 +74,7 @@ struct client {
 		uint64_t ino, at;
 	} writing[SEEN_WRITING];	/* opened for writing last */
 	unsigned next_writing;
+	bool forgot;		/* something could not be noted for want of memory: a save without a base is not one that has read nothing */
 	struct list records;
 	struct list frozen;	/* struct freeze of its open sets, the oldest first */
 	struct list check;

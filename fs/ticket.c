@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "candidate.h"
@@ -14,6 +15,7 @@
 #define EXITED_S 600
 #define MAX_BYTES (8u << 20)
 #define SECOND UINT64_C(1000000000)
+#define TRIES 50	/* of what must not fail for want of memory, in a tenth of a second */
 
 struct tickets {
 	struct seen seen;
@@ -88,16 +90,36 @@ static int show(struct seen *s, const struct process *who, uint64_t parent, cons
 						    .thread = who->tid, .count = 1 });
 }
 
-void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version)
+/* Whether to try again, for the `n`th time, what there was no memory for: the unlock may have given some back, others will. */
+static bool again(unsigned n)
 {
-	int r = -ENOMEM;
+	if (n >= 2)
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+	return n < TRIES;
+}
 
-	/* Without memory the first unlock gives some back. */
-	for (int i = 0; i < 2 && r < 0; i++) {
+int tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version)
+{
+	int r;
+
+	for (unsigned n = 0;; n++) {
 		seen_lock(&t->seen);
 		r = show(&t->seen, who, parent, name, ino, version);
 		seen_unlock(&t->seen);
+		if (r != -ENOMEM || !again(n))
+			return r;
 	}
+}
+
+void tickets_forgot(struct tickets *t, const struct process *who)
+{
+	struct client *c;
+
+	seen_lock(&t->seen);
+	c = client_find(&t->seen, who);
+	if (c)
+		c->forgot = true;
+	seen_unlock(&t->seen);
 }
 
 /* A set is frozen now: what has an earlier stamp is older. Sets of a process stay in that order. */
@@ -331,9 +353,10 @@ static int written_entry(struct seen *s, const struct candidate *chosen, const s
 	return 0;
 }
 
-static void set_written(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen,
-			const struct store_save *save)
+static int set_written(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen,
+		       const struct store_save *save)
 {
+	int err;
 	struct entry e;
 	uint64_t last = 0;
 
@@ -341,11 +364,11 @@ static void set_written(struct seen *s, const struct ticket_set *set, struct rec
 		if (r->entries[i].written && !r->entries[i].ended)
 			last = r->entries[i].first;
 	if (save->version == save->previous && last >= set->freeze.stamp)
-		return;
-	/* Out of memory the document before stays the last one: from an older base nothing is lost. */
+		return 0;
 	if (written_entry(s, chosen, save, &e) < 0)
-		return;
-	if (record_append(s, r, &e) == 0) {
+		return -ENOMEM;
+	err = record_append(s, r, &e);
+	if (!err) {
 		/* One committed since this save's handle was opened may hold more than this: both count until the next. */
 		for (size_t i = 0; i < r->count; i++) {
 			struct entry *before = &r->entries[i];
@@ -354,6 +377,20 @@ static void set_written(struct seen *s, const struct ticket_set *set, struct rec
 		}
 	}
 	own_unref(s, e.own);
+	return err;
+}
+
+/* What the save uses up. */
+static void end_used(struct seen *s, struct ticket_set *set, struct record *r, const struct candidate *chosen, const struct store_save *save)
+{
+	/* When it may have been another it is still to come, and must not remove what it had not seen. */
+	if (chosen && (save->result & STORE_SAVED_EDIT || !(save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_DOUBT))))
+		use_up_chosen(s, set, r, chosen);
+	if (!set->events) {
+		end_thread(s, set, r);
+		if (set->who.tid == set->who.tgid)
+			r->alone = s->now;
+	}
 }
 
 /* What the save teaches of how its process saves. */
@@ -381,23 +418,29 @@ static void learn(struct seen *s, const struct ticket_set *set, struct record *r
 void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
 	struct seen *s = &t->seen;
+	bool used = false;
+	int err;
 
-	seen_lock(s);
-	const struct candidate *chosen = save->base >= 0 && (size_t)save->base < set->count ? &set->candidates[save->base] : NULL;
-	struct record *r = seen_get(s, set->client, parent, name);
-	if (r) {
-		/* When it may have been another it is still to come, and must not remove what it had not seen. */
-		if (chosen && (save->result & STORE_SAVED_EDIT || !(save->result & (STORE_SAVED_UNCERTAIN | STORE_SAVED_DOUBT))))
-			use_up_chosen(s, set, r, chosen);
-		if (!set->events) {
-			end_thread(s, set, r);
-			if (set->who.tid == set->who.tgid)
-				r->alone = s->now;
+	for (unsigned n = 0;; n++) {
+		seen_lock(s);
+		const struct candidate *chosen = save->base >= 0 && (size_t)save->base < set->count ? &set->candidates[save->base] : NULL;
+		struct record *r = seen_get(s, set->client, parent, name);
+		if (r && !used) {
+			end_used(s, set, r, chosen, save);
+			used = true;
 		}
-		if (save->version)
-			set_written(s, set, r, chosen, save);
-		learn(s, set, r, chosen, save);
+		err = !r ? -ENOMEM : save->version ? set_written(s, set, r, chosen, save) : 0;
+		if (err != -ENOMEM || n >= TRIES) {
+			if (r)
+				learn(s, set, r, chosen, save);
+			break;
+		}
+		seen_unlock(s);
+		again(n);
 	}
+	/* The document before may still be there as the last one: from an older base nothing is lost. Without one the next save would be blind. */
+	if (err)
+		set->client->forgot = true;
 	candidates_clear(s, set);
 	set->looked = set->copied_ino = 0;
 	/* After what was just written. */
@@ -461,12 +504,14 @@ void tickets_renamed(struct tickets *t, const struct process *who, uint64_t pare
 	struct client *c = client_get(s, who);
 	const struct record *from = record_find(s, c, parent, name);
 	struct record *to = from ? seen_get(s, c, new_parent, new_name) : record_find(s, c, new_parent, new_name);
+	if (from && !to)
+		c->forgot = true;
 	if (to && to != from) {
 		end_all(s, to);
 		/* Stamps stay: a set frozen before the rename has them as candidates. */
 		for (size_t i = 0; from && i < from->count; i++)
-			if (!from->entries[i].ended)
-				record_append(s, to, &from->entries[i]);
+			if (!from->entries[i].ended && record_append(s, to, &from->entries[i]) < 0)
+				c->forgot = true;
 	}
 	seen_unlock(s);
 }

@@ -36,9 +36,12 @@ void tickets_free(struct tickets *t);
  * Shown again what its thread's newest unused ticket of the name already says, that ticket becomes newer and can be used once
  * more. Of other versions a process holds 64 unused tickets a name; of more than these the ones in the middle become one, for
  * any of their versions.
- * Out of memory: the oldest tickets go; never fails.
+ * -ENOMEM, after some tries: then it must not be shown, for a save from it would be taken for one of a process that has read nothing.
  */
-void tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
+int tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
+
+/* It was shown, or the like, and could not be noted: a save of this process that seems to have read nothing is -ENOMEM from now on. */
+void tickets_forgot(struct tickets *t, const struct process *who);
 
 /*
  * Rule 3: freezes the candidates of a save, when its handle is opened for writing (or when a temp file is opened that may be

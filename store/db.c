@@ -267,7 +267,8 @@ static int write_disk(struct db *db, struct mem *local)
 		if (large && !db_reopen(db))
 			db->reopened--;
 	}
-	db->last_error = db_is_pending(db) ? err : 0;
+	/* Memory may be back at any time, and is asked for again: only the disk is not worth a try at each change. */
+	db->last_error = db_is_pending(db) && err != -ENOMEM ? err : 0;
 	db->draining = false;
 	db->ended++;
 	pthread_cond_broadcast(&db->settled);

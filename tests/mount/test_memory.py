@@ -114,7 +114,7 @@ def warm(mount):
 @case("many large documents, unfinished at once: -o memory bounds them in sum, and all are saved")
 def unfinished(t):
 	need_daemon()
-	size, count, limit = (1 << 20 if QUICK else 12 << 20), 8, 2 << 20
+	size, count, limit = (1 << 20 if QUICK else 6 << 20), 8, 1 << 20
 	with t.new_mount(options=[f"memory={limit}"]) as m:
 		warm(m)
 		before = anonymous(m)
@@ -141,7 +141,7 @@ def unfinished(t):
 @case("after a large file memory goes back to the system")
 def given_back(t):
 	need_daemon()
-	size = 2 << 20 if QUICK else 60 << 20
+	size = 2 << 20 if QUICK else 40 << 20
 	with t.new_mount() as m:
 		warm(m)
 		before = anonymous(m)
@@ -275,8 +275,8 @@ def limited(t):
 	need_daemon()
 	if QUICK:
 		raise Skip("the sanitizers need memory of their own")
-	size, count = 40 << 20, 4
-	with Group(96 << 20) as group:
+	size, count = 24 << 20, 4
+	with Group(64 << 20) as group:
 		with t.new_mount(options=["memory=16M"], wrapper=group.wrapper(), expected=[r"refused .*Cannot allocate memory", r"oldest of the refused"]) as m:
 			write(f"{m.path}/small.json", b'["small"]')
 			texts = [document(f"d{n}", size) for n in range(count)]
