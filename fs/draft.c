@@ -1,4 +1,7 @@
-/* Drafts, in memory or in files. Invariant: `memory` is the room of all tails that are in no file, and never above `limit`. */
+/*
+ * Drafts, in memory or in files. Invariant: `memory` is the room of all tails that are in no file,
+ * and never above `limit`.
+ */
 #include "draft.h"
 
 #include <errno.h>
@@ -67,7 +70,7 @@ uint64_t draft_size(const struct draft *d)
 	return d->keep + d->tail_size;
 }
 
-/* ---- In a file ------------------------------------------------------------------------------------------------ */
+/* ---- In a file ------------------------------------------------------------------------------- */
 
 static int write_all(int fd, const char *bytes, size_t size, uint64_t offset)
 {
@@ -162,9 +165,12 @@ static int write_file(struct draft *d, uint64_t offset, const void *bytes, size_
 	return err;
 }
 
-/* ---- In memory ------------------------------------------------------------------------------------------------ */
+/* ---- In memory ------------------------------------------------------------------------------- */
 
-/* Counts room for a tail of this size, if there is any. A small one may take what is left, a large one a quarter. */
+/*
+ * Counts room for a tail of this size, if there is any. A small one may take what is left, a large
+ * one a quarter.
+ */
 static bool take_room(const struct draft *d, size_t room)
 {
 	size_t more = room - d->tail_room;
@@ -234,7 +240,10 @@ int draft_write(struct draft *d, uint64_t offset, const void *bytes, size_t size
 		return -EFBIG;
 	if (!size)
 		return 0;
-	/* Inside the kept bytes, or just at their end: as long as it is what the base says, nothing needs to be held. */
+	/*
+	 * Inside the kept bytes, or just at their end: as long as it is what the base says, nothing
+	 * needs to be held.
+	 */
 	if (d->base && (offset < d->keep || (offset == d->keep && !d->tail_size))) {
 		size_t most = size;
 

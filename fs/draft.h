@@ -1,13 +1,16 @@
 /*
- * What a writer has put into a file so far. The bytes are compared with a version of the document as they arrive, so that a
- * rewrite that repeats it holds memory only for what follows the first difference.
+ * What a writer has put into a file so far. The bytes are compared with a version of the document
+ * as they arrive, so that a rewrite that repeats it holds memory only for what follows the first
+ * difference.
  *
  *	document = the first `keep` bytes of `base` + `tail`
  *
- *	in memory --larger than a quarter of the limit, or the limit of all is reached--> in a file --empty, or little is left--> in memory
+ *	in memory --larger than a quarter of the limit, or no room left for all--> in a file
+ *	in a file --empty, or little is left--> in memory
  *
- * A tail in a file has the whole document (`keep` is 0): the file is in the store's directory and has no name, `tail` is where
- * it is mapped. Its pages go to the disk when memory is short. What can't be written there is an error of that write.
+ * A tail in a file has the whole document (`keep` is 0): the file is in the store's directory and
+ * has no name, `tail` is where it is mapped. Its pages go to the disk when memory is short. What
+ * can't be written there is an error of that write.
  *
  * No lock inside: the handle's guards it.
  */
@@ -50,8 +53,8 @@ void draft_release(struct draft *d);
 uint64_t draft_size(const struct draft *d);
 
 /*
- * Bytes between the end and `offset` become zero. -EFBIG above `max` bytes, -ENOMEM, -ENOSPC and the like from a file, or an error of the
- * store: then nothing changed.
+ * Bytes between the end and `offset` become zero. -EFBIG above `max` bytes, -ENOMEM, -ENOSPC and
+ * the like from a file, or an error of the store: then nothing changed.
  */
 int draft_write(struct draft *d, uint64_t offset, const void *bytes, size_t size, uint64_t max);
 int draft_truncate(struct draft *d, uint64_t size, uint64_t max);

@@ -39,7 +39,8 @@ static void vlog(int priority, const char *format, va_list args)
 	if (atomic_load(&use_syslog))
 		syslog(priority, "%s", text);
 	else
-		fprintf(stderr, "historyfs: %s%s\n", priority <= LOG_ERR ? "error: " : priority == LOG_WARNING ? "warning: " : "", text);
+		fprintf(stderr, "historyfs: %s%s\n", priority <= LOG_ERR ? "error: " :
+			priority == LOG_WARNING ? "warning: " : "", text);
 }
 
 void log_line(int priority, const char *format, ...)
@@ -63,7 +64,8 @@ static int64_t now_ms(void)
 static void burst_end(void)
 {
 	if (burst.more)
-		log_line(LOG_WARNING, "and %llu more lines like the last ones, of documents that were refused in these %d seconds",
+		log_line(LOG_WARNING, "and %llu more lines like the last ones, of documents that "
+			 "were refused in these %d seconds",
 			 (unsigned long long)burst.more, BURST_MS / 1000);
 	burst.more = 0;
 	burst.lines = 0;

@@ -1,6 +1,7 @@
 /*
- * Keeps the bytes of refused documents within a bound. Those that this may remove again bear a mark in their mode; what else is in the
- * directory (originals of salvaged files, bytes that a first document replaced) is nobody's to remove but its owner's.
+ * Keeps the bytes of refused documents within a bound. Those that this may remove again bear a mark
+ * in their mode; what else is in the directory (originals of salvaged files, bytes that a first
+ * document replaced) is nobody's to remove but its owner's.
  */
 #include "reject.h"
 
@@ -82,7 +83,10 @@ static int by_age(const void *a, const void *b)
 	return (one->ino > other->ino) - (one->ino < other->ino);
 }
 
-/* Needs the lock. Counts what is there, and removes the oldest until there is room for `size` bytes, and some for the next. */
+/*
+ * Needs the lock. Counts what is there, and removes the oldest until there is room for `size`
+ * bytes, and some for the next.
+ */
 static int make_room(struct mount *m, struct rejects *r, uint64_t size)
 {
 	uint64_t limit = m->options.rejected, room = limit - size, gone = 0, bytes = 0;
@@ -94,8 +98,11 @@ static int make_room(struct mount *m, struct rejects *r, uint64_t size)
 		room = limit / 16 * 15;
 	if (!err && full)
 		qsort(l.kept, l.count, sizeof(*l.kept), by_age);
-	for (size_t i = 0; !err && full && i < l.count && (l.count - gone > FILES_MAX / 16 * 15 || l.bytes - bytes > room); i++) {
-		err = store_unlink(m->store, STORE_REJECTED, l.kept[i].name, inodes_is_open(m->inodes, l.kept[i].ino), NULL);
+	for (size_t i = 0; !err && full && i < l.count; i++) {
+		if (l.count - gone <= FILES_MAX / 16 * 15 && l.bytes - bytes <= room)
+			break;
+		err = store_unlink(m->store, STORE_REJECTED, l.kept[i].name,
+				   inodes_is_open(m->inodes, l.kept[i].ino), NULL);
 		if (err == -ENOENT)
 			err = 0;
 		gone += !err;
@@ -108,8 +115,10 @@ static int make_room(struct mount *m, struct rejects *r, uint64_t size)
 	}
 	r->gone += gone;
 	if (gone)
-		log_often("removed the %llu oldest of the refused documents from .historyfs/rejected/, %llu bytes: %llu bytes and %d files are kept there "
-			  "(-o rejected=SIZE)", (unsigned long long)gone, (unsigned long long)bytes, (unsigned long long)limit, FILES_MAX);
+		log_often("removed the %llu oldest of the refused documents from "
+			  ".historyfs/rejected/, %llu bytes: %llu bytes and %d files are kept "
+			  "there (-o rejected=SIZE)", (unsigned long long)gone, (unsigned long long)bytes,
+			  (unsigned long long)limit, FILES_MAX);
 	free(l.kept);
 	return err;
 }
@@ -119,7 +128,8 @@ void rejects_name(const char *name, char kept[STORE_NAME_MAX + 1])
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	snprintf(kept, STORE_NAME_MAX + 1, "%.200s-%lld%09ld", name, (long long)now.tv_sec, now.tv_nsec);
+	snprintf(kept, STORE_NAME_MAX + 1, "%.200s-%lld%09ld", name, (long long)now.tv_sec,
+		 now.tv_nsec);
 }
 
 /* Needs the lock. */
@@ -165,7 +175,8 @@ int rejects_keep(struct mount *m, struct draft *d, const char *name, char kept[S
 	rejects_name(name, kept);
 	err = count(m, draft_size(d));
 	if (!err)
-		err = store_create(m->store, STORE_REJECTED, kept, 0, MARK, m->owner, m->owner_group, NULL, &a);
+		err = store_create(m->store, STORE_REJECTED, kept, 0, MARK, m->owner,
+				   m->owner_group, NULL, &a);
 	if (!err) {
 		err = copy(m, d, a.ino);
 		/* Half of it would only look like all. */
@@ -184,7 +195,8 @@ void rejects_took(struct mount *m, uint64_t ino, uint64_t size)
 	pthread_mutex_lock(&r->lock);
 	/* One that is alone too large is counted, so that the next makes room, and it goes then. */
 	count(m, size < m->options.rejected ? size : m->options.rejected);
-	if (store_setattr(m->store, ino, &(struct store_attr){ .mode = MARK }, STORE_SET_MODE, NULL))
+	if (store_setattr(m->store, ino, &(struct store_attr){ .mode = MARK }, STORE_SET_MODE,
+			  NULL))
 		r->counted = false;
 	pthread_mutex_unlock(&r->lock);
 }

@@ -1,4 +1,7 @@
-/* Refused documents (P5): their bytes are kept under .historyfs/rejected/, up to -o rejected=SIZE and 1000 of them; then the oldest go. */
+/*
+ * Refused documents (P5): their bytes are kept under .historyfs/rejected/, up to -o rejected=SIZE
+ * and 1000 of them; then the oldest go.
+ */
 #ifndef FS_REJECT_H
 #define FS_REJECT_H
 
@@ -11,8 +14,8 @@ int rejects_new(struct rejects **ret);
 void rejects_free(struct rejects *r);	/* NULL is fine */
 
 /*
- * Keeps the bytes of a draft under a name made from `name`, which goes to `kept`. -EFBIG: alone larger than what is kept in all.
- * Any thread; takes a lock of its own, below the handle's.
+ * Keeps the bytes of a draft under a name made from `name`, which goes to `kept`. -EFBIG: alone
+ * larger than what is kept in all. Any thread; takes a lock of its own, below the handle's.
  */
 int rejects_keep(struct mount *m, struct draft *d, const char *name, char kept[STORE_NAME_MAX + 1]);
 

@@ -1,6 +1,7 @@
 /*
- * Opens the store's directory. Invariant: what is written to afterwards lies in a directory in which root and this user
- * alone can put anything, and was a regular file with one name when the directory was opened.
+ * Opens the store's directory. Invariant: what is written to afterwards lies in a directory in
+ * which root and this user alone can put anything, and was a regular file with one name when the
+ * directory was opened.
  */
 #include "db_dir.h"
 
@@ -18,10 +19,12 @@
 #define LINKS_MAX 40
 
 /* All that a store has in its directory, besides new-XXXXXX/ and draft-N-N. */
-static const char *const files[] = { "data.mdb", "lock.mdb", "journal", "journal.new", "spare", "pending.lock" };
+static const char *const files[] = { "data.mdb", "lock.mdb", "journal", "journal.new", "spare",
+				    "pending.lock" };
 #define FILES (sizeof(files) / sizeof(*files))
 
-static int refuse(const struct db_why *why, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(const struct db_why *why, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 static int refuse(const struct db_why *why, int err, const char *format, ...)
 {
@@ -40,7 +43,7 @@ static bool trusted(uid_t uid)
 	return uid == 0 || uid == geteuid();
 }
 
-/* ---- Finding it ----------------------------------------------------------------------------------------------- */
+/* ---- Finding it ------------------------------------------------------------------------------ */
 
 /* Puts what the symbolic link `fd` says before the rest of the path. */
 static int expand(int fd, char rest[PATH_MAX])
@@ -50,7 +53,9 @@ static int expand(int fd, char rest[PATH_MAX])
 
 	if (n < 0)
 		return -errno;
-	if (n == sizeof(target) || snprintf(joined, PATH_MAX, "%.*s/%s", (int)n, target, rest) >= PATH_MAX)
+	if (n == sizeof(target))
+		return -ENAMETOOLONG;
+	if (snprintf(joined, PATH_MAX, "%.*s/%s", (int)n, target, rest) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	strcpy(rest, joined);
 	return 0;
@@ -65,7 +70,8 @@ static int start(const char *path)
 }
 
 /* One step. `rest` begins after the name. */
-static int step(int *at, const char *name, char rest[PATH_MAX], int *links, const struct db_why *why)
+static int step(int *at, const char *name, char rest[PATH_MAX], int *links,
+		const struct db_why *why)
 {
 	struct stat st;
 	int err = 0, fd = openat(*at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -77,8 +83,9 @@ static int step(int *at, const char *name, char rest[PATH_MAX], int *links, cons
 		*at = fd;
 		return 0;
 	} else if (!trusted(st.st_uid)) {
-		err = refuse(why, -EPERM, "the path leads through the symbolic link \"%s\" of user %u, who could lead to any place; give the "
-			     "path without it", name, (unsigned)st.st_uid);
+		err = refuse(why, -EPERM, "the path leads through the symbolic link \"%s\" of user "
+			     "%u, who could lead to any place; give the path without it", name,
+			     (unsigned)st.st_uid);
 	} else {
 		err = ++*links > LINKS_MAX ? -ELOOP : expand(fd, rest);
 	}
@@ -95,8 +102,8 @@ static int step(int *at, const char *name, char rest[PATH_MAX], int *links, cons
 }
 
 /*
- * Follows a path; symbolic links only when they are root's or this user's. With `create` the last name may be missing and
- * is made then.
+ * Follows a path; symbolic links only when they are root's or this user's. With `create` the last
+ * name may be missing and is made then.
  */
 static int walk(const char *path, bool create, const struct db_why *why, int *ret, bool *ret_made)
 {
@@ -123,7 +130,9 @@ static int walk(const char *path, bool create, const struct db_why *why, int *re
 		err = step(&at, name, rest, &links, why);
 		if (err == -ENOENT && create && !rest[strspn(rest, "/")]) {
 			*ret_made = mkdirat(at, name, 0700) == 0;
-			err = *ret_made || errno == EEXIST ? step(&at, name, rest, &links, why) : -errno;
+			err = *ret_made || errno == EEXIST ? 0 : -errno;
+			if (!err)
+				err = step(&at, name, rest, &links, why);
 		}
 	}
 	if (err)
@@ -146,9 +155,12 @@ static int sync_parent(int dir)
 	return err;
 }
 
-/* ---- Looking at it -------------------------------------------------------------------------------------------- */
+/* ---- Looking at it --------------------------------------------------------------------------- */
 
-/* Whether more than the owner's own group may write: the bits of a group stand for all that an access list names, too. */
+/*
+ * Whether more than the owner's own group may write: the bits of a group stand for all that an
+ * access list names, too.
+ */
 static bool group_writes(int dir, const struct stat *st)
 {
 	char path[PATH_MAX];
@@ -156,7 +168,9 @@ static bool group_writes(int dir, const struct stat *st)
 	if (!(st->st_mode & S_IWGRP))
 		return false;
 	db_dir_path(dir, path);
-	return (st->st_gid != 0 && st->st_gid != getegid()) || getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+	if (st->st_gid != 0 && st->st_gid != getegid())
+		return true;
+	return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
 }
 
 static int check_directory(int dir, const struct db_why *why)
@@ -168,11 +182,13 @@ static int check_directory(int dir, const struct db_why *why)
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
 	if (!trusted(st.st_uid))
-		return refuse(why, -EPERM, "the store's directory belongs to user %u, who could lead historyfs to any file; run this as that "
-			      "user, or look at what is in it and give it to yourself (chown -R)", (unsigned)st.st_uid);
+		return refuse(why, -EPERM, "the store's directory belongs to user %u, who could "
+			      "lead historyfs to any file; run this as that user, or look at what "
+			      "is in it and give it to yourself (chown -R)", (unsigned)st.st_uid);
 	if (st.st_mode & S_IWOTH || group_writes(dir, &st))
-		return refuse(why, -EPERM, "others may write in the store's directory (mode %04o, group %u) and could lead historyfs to any "
-			      "file; look at what is in it, then: chmod go-w", st.st_mode & 07777, (unsigned)st.st_gid);
+		return refuse(why, -EPERM, "others may write in the store's directory (mode %04o, "
+			      "group %u) and could lead historyfs to any file; look at what is in "
+			      "it, then: chmod go-w", st.st_mode & 07777, (unsigned)st.st_gid);
 	return 0;
 }
 
@@ -183,14 +199,18 @@ static int check_file(int dir, const char *name, const struct db_why *why)
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISREG(st.st_mode))
-		return refuse(why, -EPERM, "\"%s\" in the store's directory is %s, not a regular file; it would be written to. Remove it, or put "
-			      "the file itself in its place", name, S_ISLNK(st.st_mode) ? "a symbolic link" : "a directory or device");
+		return refuse(why, -EPERM, "\"%s\" in the store's directory is %s, not a regular "
+			      "file; it would be written to. Remove it, or put the file itself in "
+			      "its place", name,
+			      S_ISLNK(st.st_mode) ? "a symbolic link" : "a directory or device");
 	if (!trusted(st.st_uid))
-		return refuse(why, -EPERM, "\"%s\" in the store's directory belongs to user %u; run this as that user, or give it to yourself "
-			      "(chown)", name, (unsigned)st.st_uid);
+		return refuse(why, -EPERM, "\"%s\" in the store's directory belongs to user %u; "
+			      "run this as that user, or give it to yourself (chown)", name,
+			      (unsigned)st.st_uid);
 	if (st.st_nlink != 1)
-		return refuse(why, -EPERM, "\"%s\" in the store's directory has %u names (hard links): the file of the other name would be "
-			      "changed with it. Put a copy in its place (cp -p, mv)", name, (unsigned)st.st_nlink);
+		return refuse(why, -EPERM, "\"%s\" in the store's directory has %u names (hard "
+			      "links): the file of the other name would be changed with it. Put a "
+			      "copy in its place (cp -p, mv)", name, (unsigned)st.st_nlink);
 	return 0;
 }
 
@@ -200,9 +220,9 @@ static bool is_ours(const char *name)
 		if (strcmp(name, files[i]) == 0)
 			return true;
 	}
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, "new-", 4) == 0 || strncmp(name, "draft-", 6) == 0 ||
-	        strncmp(name, "journal.damaged-", 16) == 0 ||
-	        strcmp(name, "lost+found") == 0;
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strncmp(name, "new-", 4) == 0 ||
+	       strncmp(name, "draft-", 6) == 0 || strncmp(name, "journal.damaged-", 16) == 0 ||
+	       strcmp(name, "lost+found") == 0;
 }
 
 /* A directory in which something else lies is hardly meant: arguments in the wrong order, say. */
@@ -225,8 +245,9 @@ static int check_room(int dir, const struct db_why *why)
 	}
 	while (!err && (d = readdir(list))) {
 		if (!is_ours(d->d_name))
-			err = refuse(why, -ENOTEMPTY, "no store is in this directory, but other files are (\"%s\"); name an empty or new directory "
-				     "for the store, before that of the history files", d->d_name);
+			err = refuse(why, -ENOTEMPTY, "no store is in this directory, but other "
+				     "files are (\"%s\"); name an empty or new directory for the "
+				     "store, before that of the history files", d->d_name);
 	}
 	closedir(list);
 	return err;
@@ -266,7 +287,7 @@ void db_dir_path(int dir, char ret[PATH_MAX])
 	snprintf(ret, PATH_MAX, "/proc/self/fd/%d", dir);
 }
 
-/* ---- For who only reads --------------------------------------------------------------------------------------- */
+/* ---- For who only reads ---------------------------------------------------------------------- */
 
 /* *ret -1: there is none. */
 static int open_file(int dir, const char *name, int *ret, struct stat *ret_st)
@@ -286,7 +307,8 @@ static int open_lock(int dir, int *ret)
 	if (!err && *ret < 0) {
 		if (geteuid() != 0 && geteuid() != of_dir.st_uid)
 			return -EACCES;
-		fd = openat(dir, "lock.mdb", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		fd = openat(dir, "lock.mdb", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			    0600);
 		if (fd < 0)
 			return -errno;
 		if (geteuid() == 0 && fchown(fd, of_dir.st_uid, of_dir.st_gid))
@@ -297,7 +319,9 @@ static int open_lock(int dir, int *ret)
 		if (!err && *ret < 0)
 			err = -ENOENT;
 	}
-	/* Others' files may have been moved or linked to where they are by the directory's owner. */
+	/*
+	 * Others' files may have been moved or linked to where they are by the directory's owner.
+	 */
 	return !err && (st.st_uid != of_dir.st_uid || st.st_nlink != 1) ? -EPERM : err;
 }
 
@@ -326,7 +350,8 @@ int db_dir_link(int dir, struct db_dir_links *ret)
 	/* Where nothing can be written LMDB does without; it makes one in the private directory. */
 	if (err == -EROFS)
 		err = 0;
-	if (!err && snprintf(ret->path, PATH_MAX, "%s/historyfs-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp") >= PATH_MAX)
+	if (!err && snprintf(ret->path, PATH_MAX, "%s/historyfs-XXXXXX", tmp && *tmp == '/' ? tmp :
+			     "/tmp") >= PATH_MAX)
 		err = -ENAMETOOLONG;
 	if (!err && !mkdtemp(ret->path)) {
 		err = -errno;

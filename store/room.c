@@ -48,9 +48,11 @@ struct names {
 	const char *root, *limit, *used, *active, *inactive;
 };
 
-static const struct names v1 = { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file",
+static const struct names v1 = { "/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+				"memory.usage_in_bytes", "total_active_file",
 				 "total_inactive_file" };
-static const struct names v2 = { "/sys/fs/cgroup", "memory.max", "memory.current", "active_file", "inactive_file" };
+static const struct names v2 = { "/sys/fs/cgroup", "memory.max", "memory.current", "active_file",
+				"inactive_file" };
 
 static bool read_in(const struct names *n, const char *group, const char *name, char text[TEXT])
 {
@@ -71,7 +73,9 @@ static uint64_t of_group(const struct names *n, const char *group)
 	if (!read_in(n, group, n->used, text))
 		return UINT64_MAX;
 	used = strtoull(text, NULL, 10);
-	files = read_in(n, group, "memory.stat", text) ? number_of(text, n->active) + number_of(text, n->inactive) : 0;
+	files = 0;
+	if (read_in(n, group, "memory.stat", text))
+		files = number_of(text, n->active) + number_of(text, n->inactive);
 	used -= files < used ? files : used;
 	return limit > used ? limit - used : 0;
 }
@@ -101,9 +105,13 @@ uint64_t room_available(void)
 	if (!read_text("/proc/self/cgroup", text))
 		return least;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		const struct names *n = strncmp(line, "0::", 3) == 0 ? &v2 : strstr(line, ":memory:") ? &v1 : NULL;
-		uint64_t here = n ? of_groups(n, strchr(strchr(line, ':') + 1, ':') + 1) : UINT64_MAX;
+		const struct names *n = strncmp(line, "0::", 3) == 0 ? &v2 : NULL;
+		uint64_t here = UINT64_MAX;
 
+		if (strstr(line, ":memory:"))
+			n = &v1;
+		if (n)
+			here = of_groups(n, strchr(strchr(line, ':') + 1, ':') + 1);
 		least = here < least ? here : least;
 	}
 	return least;

@@ -1,6 +1,7 @@
 /*
- * Makes allocations of a process fail: preloaded (LD_PRELOAD) into a daemon, which says by STARVE=FILE where it is told what to do, or linked
- * into a test, which calls starve_thread. The functions below take the place of the C library's.
+ * Makes allocations of a process fail: preloaded (LD_PRELOAD) into a daemon, which says by
+ * STARVE=FILE where it is told what to do, or linked into a test, which calls starve_thread. The
+ * functions below take the place of the C library's.
  *
  * FILE is mapped: four numbers of 64 bits, see struct starve.
  */
@@ -29,7 +30,8 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *path = getenv("STARVE");
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *p = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *p = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
+					     MAP_SHARED, fd, 0);
 
 	if (p != MAP_FAILED)
 		told = p;
@@ -90,7 +92,8 @@ int posix_memalign(void **ret, size_t align, size_t size)
 
 void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
-	return starved() ? MAP_FAILED : (void *)syscall(SYS_mmap, at, size, protection, flags, fd, offset);
+	return starved() ? MAP_FAILED : (void *)syscall(SYS_mmap, at, size, protection, flags, fd,
+							offset);
 }
 
 void *mmap64(void *at, size_t size, int protection, int flags, int fd, off64_t offset)

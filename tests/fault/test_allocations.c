@@ -1,6 +1,7 @@
 /*
- * The store when runs of allocations fail, from any point on: each call returns 0 or -ENOMEM, what it acknowledged is there, and when
- * memory is back it goes on. The same over a daemon: tests/mount/test_starved.py. STARVE_ROUNDS=N: so many runs.
+ * The store when runs of allocations fail, from any point on: each call returns 0 or -ENOMEM, what
+ * it acknowledged is there, and when memory is back it goes on. The same over a daemon:
+ * tests/mount/test_starved.py. STARVE_ROUNDS=N: so many runs.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -70,7 +71,8 @@ static void play(struct store *s, unsigned number, uint64_t first, uint64_t coun
 		snprintf(name, sizeof(name), "f%u-%u", number, i);
 		struct store_base base = base_at(a.ino, a.version);
 		struct text t = add(seen, number * STEPS + i);
-		struct store_save save = { .parent = STORE_ROOT, .name = "s.json", .tail = t.data, .tail_size = t.size, .bases = &base,
+		struct store_save save = { .parent = STORE_ROOT, .name = "s.json", .tail = t.data,
+					  .tail_size = t.size, .bases = &base,
 					   .base_count = 1, .mode = 0600 };
 
 		starve_thread(&starve);
@@ -105,20 +107,25 @@ Test(allocations, runs_of_failures)
 		must_save(&save, "s.json");
 		text_free(t);
 		for (unsigned n = 0; n < rounds(); n++) {
-			uint64_t first = 1 + random_below(400), count = lengths[random_below(sizeof(lengths) / sizeof(lengths[0]))];
+			uint64_t first = 1 + random_below(400),
+				count = lengths[random_below(sizeof(lengths) / sizeof(lengths[0]))];
 			bool told[STEPS];
 
 			play(s, n, first, count, told);
 			met += atomic_load(&starve.failed) > 0;
 			t = read_name(s, "s.json");
-			cr_assert_not_null(t.data, "allocations %llu and %llu more: the session can't be read", (unsigned long long)first,
+			cr_assert_not_null(t.data, "allocations %llu and %llu more: the session "
+					   "can't be read", (unsigned long long)first,
 					   (unsigned long long)count);
 			for (unsigned i = 0; i < STEPS; i++)
-				cr_assert(!told[i] || holds(t, n * STEPS + i), "allocations %llu and %llu more: message %u is not there",
-					  (unsigned long long)first, (unsigned long long)count, n * STEPS + i);
+				cr_assert(!told[i] || holds(t, n * STEPS + i),
+					  "allocations %llu and %llu more: message %u is not there",
+					  (unsigned long long)first, (unsigned long long)count,
+						  n * STEPS + i);
 			/* It stays small. */
 			if (n % MESSAGES == MESSAGES - 1) {
-				struct text fresh = text_format("[{\"content\": \"message %u\"}]", 999999999);
+				struct text fresh = text_format("[{\"content\": \"message %u\"}]",
+								999999999);
 
 				save = save_text(s, "s.json", fresh, NULL, STORE_SAVE_REPLACE);
 				must_save(&save, "s.json");
@@ -142,7 +149,8 @@ Test(allocations, opening)
 
 		if (n % 2)
 			must_close(must_open(dir, 0));
-		begin(1 + random_below(120), lengths[random_below(sizeof(lengths) / sizeof(lengths[0]))]);
+		begin(1 + random_below(120),
+		      lengths[random_below(sizeof(lengths) / sizeof(lengths[0]))]);
 		err = store_open(dir, &o, &s);
 		end();
 		cr_assert(!err || err == -ENOMEM || err == -EAGAIN, "open: %d", err);

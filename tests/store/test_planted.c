@@ -1,6 +1,7 @@
 /*
- * What somebody else has planted where the store lies: links to a victim's file, others' files and directories. A store
- * is not opened for writing there, the reason says why, and the victim stays what it was.
+ * What somebody else has planted where the store lies: links to a victim's file, others' files and
+ * directories. A store is not opened for writing there, the reason says why, and the victim stays
+ * what it was.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -18,7 +19,8 @@
 
 #define OTHER 54321	/* a user and a group of nobody here */
 
-static const char *const files[] = { "data.mdb", "lock.mdb", "journal", "journal.new", "spare", "pending.lock" };
+static const char *const files[] = { "data.mdb", "lock.mdb", "journal", "journal.new", "spare",
+				    "pending.lock" };
 
 enum plant { SYMLINK, DANGLING, HARD_LINK, FIFO, DIRECTORY, OTHERS };
 
@@ -65,14 +67,16 @@ static void check_victim(const char *path, const char *what)
 	t = text_file(dir, strrchr(path, '/') + 1);
 	while (same < t.size && t.data[same] == 'S')
 		same++;
-	cr_assert(t.size == 3000 && same == 3000, "%s: the victim has %zu bytes, %zu of them its own", what, t.size, same);
+	cr_assert(t.size == 3000 && same == 3000, "%s: the victim has %zu bytes, %zu of them its "
+		  "own", what, t.size, same);
 	text_free(t);
 }
 
 static int try_open(const char *path, bool read_only, char reason[1024])
 {
 	struct store *s = NULL;
-	struct store_options o = { .create = !read_only, .read_only = read_only, .reason = reason, .reason_size = 1024 };
+	struct store_options o = { .create = !read_only, .read_only = read_only, .reason = reason,
+				  .reason_size = 1024 };
 	int err;
 
 	*reason = 0;
@@ -131,15 +135,18 @@ Test(planted, files_of_the_store)
 
 			if (plants[p].plant == OTHERS && geteuid())
 				continue;
-			snprintf(what, sizeof(what), "%s is %s, the store is %s", file, plants[p].name, f % 2 ? "there" : "new");
+			snprintf(what, sizeof(what), "%s is %s, the store is %s", file,
+				 plants[p].name, f % 2 ? "there" : "new");
 			snprintf(victim, sizeof(victim), "%s/victim", top);
 			make_victim(victim);
 			plant_at(plants[p].plant, at(dir, file), victim);
 			err = try_open(dir, false, reason);
 			cr_assert_eq(err, -EPERM, "%s: %d", what, err);
-			cr_assert(strstr(reason, file) && strstr(reason, plants[p].says), "%s: \"%s\"", what, reason);
+			cr_assert(strstr(reason, file) && strstr(reason, plants[p].says),
+				  "%s: \"%s\"", what, reason);
 			check_victim(victim, what);
-			cr_assert(access(at(top, "none"), F_OK), "%s: a file was made elsewhere", what);
+			cr_assert(access(at(top, "none"), F_OK), "%s: a file was made elsewhere",
+				  what);
 			dir_remove(dir);
 			dir_remove(top);
 		}
@@ -164,7 +171,10 @@ static const struct {
 	{ "another user's, readable by all", "user 54321", 0755, OTHER, OTHER, -EPERM },
 };
 
-/* A store that is there is read in all of them as before; it is refused to who would write where others decide which files those are. */
+/*
+ * A store that is there is read in all of them as before; it is refused to who would write where
+ * others decide which files those are.
+ */
 Test(planted, directory)
 {
 	if (geteuid())
@@ -181,17 +191,21 @@ Test(planted, directory)
 		cr_assert_eq(stat(dir, &before), 0);
 		err = try_open(dir, false, reason);
 		cr_assert_eq(err, directories[i].err, "%s: %d", directories[i].name, err);
-		cr_assert(err ? strstr(reason, directories[i].says) != NULL : !*reason, "%s: \"%s\"", directories[i].name, reason);
+		cr_assert(err ? strstr(reason, directories[i].says) != NULL : !*reason,
+			  "%s: \"%s\"", directories[i].name, reason);
 		cr_assert_eq(stat(dir, &after), 0);
-		cr_assert_eq(before.st_mode, after.st_mode, "%s: the mode has changed", directories[i].name);
+		cr_assert_eq(before.st_mode, after.st_mode, "%s: the mode has changed",
+			     directories[i].name);
 		err = try_open(dir, true, reason);
 		cr_assert_eq(err, 0, "%s, reading: %d", directories[i].name, err);
 		/* What reading makes belongs to who owns the store. */
 		cr_assert_eq(unlink(at(dir, "lock.mdb")), 0);
 		err = try_open(dir, true, reason);
-		cr_assert_eq(err, 0, "%s, reading without a lock file: %d", directories[i].name, err);
+		cr_assert_eq(err, 0, "%s, reading without a lock file: %d", directories[i].name,
+			     err);
 		cr_assert_eq(stat(at(dir, "lock.mdb"), &after), 0);
-		cr_assert_eq(after.st_uid, directories[i].uid, "%s: the lock file", directories[i].name);
+		cr_assert_eq(after.st_uid, directories[i].uid, "%s: the lock file",
+			     directories[i].name);
 		dir_remove(dir);
 	}
 }
@@ -214,8 +228,10 @@ Test(planted, reading)
 		cr_assert_eq(chown(dir, OTHER, OTHER), 0);
 		err = try_open(dir, true, reason);
 		cr_assert(err, "%s: opened", plants[p].name);
-		check_victim(plants[p].plant == OTHERS ? at(dir, "lock.mdb") : victim, plants[p].name);
-		cr_assert(access(at(top, "none"), F_OK), "%s: a file was made elsewhere", plants[p].name);
+		check_victim(plants[p].plant == OTHERS ? at(dir, "lock.mdb") : victim,
+			     plants[p].name);
+		cr_assert(access(at(top, "none"), F_OK), "%s: a file was made elsewhere",
+			  plants[p].name);
 		dir_remove(dir);
 		dir_remove(top);
 	}
@@ -291,21 +307,27 @@ Test(planted, links_in_the_path)
 			if (there)
 				must_close(must_open(real, 0));
 			snprintf(path, sizeof(path), "%s/%s", top, "link");
-			cr_assert_eq(symlink(paths[i].middle ? "./real" : at(top, "real/store"), path), 0);
+			cr_assert_eq(symlink(paths[i].middle ? "./real" : at(top, "real/store"),
+					     path), 0);
 			cr_assert_eq(lchown(path, paths[i].uid, paths[i].uid), 0);
 			if (paths[i].middle)
 				strcat(path, "/store/");
 			err = try_open(path, false, reason);
 			cr_assert_eq(err, paths[i].err, "a link %s: %d", paths[i].name, err);
-			cr_assert(err ? strstr(reason, "\"link\" of user 54321") != NULL : !*reason, "a link %s: \"%s\"", paths[i].name, reason);
+			cr_assert(err ? strstr(reason, "\"link\" of user 54321") != NULL : !*reason,
+				  "a link %s: \"%s\"", paths[i].name, reason);
 			if (there)
-				cr_assert_eq(try_open(path, true, reason), 0, "a link %s, reading", paths[i].name);
+				cr_assert_eq(try_open(path, true, reason), 0, "a link %s, reading",
+					     paths[i].name);
 			dir_remove(top);
 		}
 	}
 }
 
-/* The names of the descriptors that a process has beneath /tmp, after it has opened and closed stores, are none: nothing leaks, nothing is left. */
+/*
+ * The names of the descriptors that a process has beneath /tmp, after it has opened and closed
+ * stores, are none: nothing leaks, nothing is left.
+ */
 Test(planted, nothing_is_left)
 {
 	char *dir = store_with("[1]"), *tmp = dir_make(), reason[1024];
