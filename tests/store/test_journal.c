@@ -71,6 +71,16 @@ static uint64_t state_in(const char *dir, const char *what)
 	return n;
 }
 
+/* By who only reads. */
+static uint64_t seen_in(const char *dir, const char *what)
+{
+	struct db *db = numbered_open(dir, true);
+	uint64_t n = numbered_check(db, what);
+
+	db_close(db);
+	return n;
+}
+
 static uint32_t size_at(const char *entry)
 {
 	uint32_t size;
@@ -167,7 +177,8 @@ Test(journal, damaged_anywhere)
 				cr_assert(is_told(copy), "%s: not told", what);
 			if (damages[d].flip)
 				whole = ENTRIES;
-			cr_assert_eq(state_in(copy, what), 1 + whole, "%s: not %u entries", what, whole);
+			/* Who writes sets the journal aside and makes a new one, which takes its time: at every fourth sector. */
+			cr_assert_eq(at / SECTOR % 4 ? seen_in(copy, what) : state_in(copy, what), 1 + whole, "%s: not %u entries", what, whole);
 			dir_remove(copy);
 			text_free(spoiled);
 		}
