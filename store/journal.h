@@ -42,6 +42,9 @@ struct journal_object {
 };
 typedef int journal_objects_fn(const struct entry_record *record, struct journal_object ret[2]);
 
+/* One wrong bit is put right in entries up to this size; it takes a tenth of a second at most. */
+#define MEND_BIT 8192u
+
 /* What was not whole when it was replayed; see journal_replay.c for the words. */
 #define JOURNAL_TOLD 32
 struct journal_report {

@@ -3,7 +3,7 @@
  *
  *   torn     it is not whole and nothing whole follows: cut short by the crash, or damaged; which of the two can't be told
  *   missing  it is not whole and a whole one with a higher number follows, or it is known to have been written
- *   mended   one byte was wrong: the one change under which the sum fits has been made
+ *   mended   one bit or byte was wrong: the one change under which the sum fits has been made
  *   left out whole, but it goes on from what a missing one, or one left out, has changed
  *
  * What a missing entry changed is told by the one behind it. All others count.
@@ -14,8 +14,7 @@
 
 #include "journal_entry.h"
 
-#define MEND_BYTE 4096u	/* bytes: in entries up to this size any byte is tried, */
-#define MEND_BIT 16384u	/* and up to this one any bit: half a second at most */
+#define MEND_BYTE 1024u	/* bytes: in entries up to this size any byte is tried, */
 
 struct found {
 	uint64_t number;
