@@ -458,7 +458,7 @@ static void begin(struct mount *m, struct handle *h, const struct process *who)
 
 	if (atomic_exchange(&h->begun, true) || (h->kind == HANDLE_DOCUMENT && !id))
 		return;
-	temps_begin(m->temps, who, h->name, id, h->ino);
+	temps_begin(m, who, h->name, id, h->ino, h->flushed);
 	if (h->kind == HANDLE_DOCUMENT && h->set)
 		tickets_begin(h->set, who);
 }

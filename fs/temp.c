@@ -150,12 +150,20 @@ void temps_closed(struct mount *m, const char *name, uint64_t id)
 	temp_settle_all(m, gone);
 }
 
-void temps_begin(struct temps *t, const struct process *who, const char *name, uint64_t id, uint64_t ino)
+void temps_begin(struct mount *m, const struct process *who, const char *name, uint64_t id, uint64_t ino, bool redirected)
 {
+	struct temps *t = m->temps;
 	struct temp *e;
+	pid_t above;
 
 	pthread_mutex_lock(&t->lock);
 	e = id ? temp_find_id(t, name, id) : temp_find(t, name, ino);
+	above = redirected && e && e->set ? ticket_set_above(e->set) : 0;
+	if (above > 1 && process_same(&e->who, who))
+		e->shell = processes_identify(m->processes, above);
+	/* Some shells open it themselves, before they fork. */
+	else if (redirected && e)
+		e->shell = e->who;
 	if (e && e->set && !e->taken && process_same(&e->who, who))
 		tickets_begin(e->set, who);
 	pthread_mutex_unlock(&t->lock);
@@ -256,14 +264,16 @@ static bool is_blank(struct mount *m, uint64_t ino)
 /* Whether the file under the name may be written anew by this process as it is. Then it is the process's from now on. Needs the lock. */
 static bool may_take(struct mount *m, const struct process *who, struct temp *e)
 {
-	bool own = process_same(&e->who, who), needed;
+	struct process writer = temp_writer(m, who, e->parent, e->name);
+	bool own = process_same(&e->who, &writer), needed;
 
-	if (own && e->who.tid == who->tid && (e->reserved || !processes_events(m->processes, who)))
+	if (own && e->who.tid == writer.tid && (e->reserved || !processes_events(m->processes, who)))
 		return true;
-	needed = e->who.known && !(e->flags & TEMP_APPEND) && temp_now() - e->at <= TEMP_SECONDS && (own || process_alive(&e->who));
+	needed = e->who.known && !(e->flags & TEMP_APPEND) && temp_now() - e->at <= TEMP_SECONDS && (own || temp_is_awaited(e));
 	if (e->taken || (needed && (e->reserved || !is_blank(m, e->ino))))
 		return false;
 	e->who = *who;
+	e->shell.known = false;
 	e->at = temp_now();
 	e->reserved = true;
 	return true;
@@ -365,6 +375,7 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 
 bool temps_find(struct mount *m, const struct process *who, uint64_t parent, const char *name, struct store_attr *a)
 {
+	struct process writer;
 	struct store_attr own;
 	struct temp *e;
 	uint64_t ino = 0;
@@ -373,7 +384,8 @@ bool temps_find(struct mount *m, const struct process *who, uint64_t parent, con
 		return false;
 	pthread_mutex_lock(&m->temps->lock);
 	if (*temp_bucket(m->temps, name)) {
-		e = temp_pick(m->temps, who, parent, name, a->ino, processes_events(m->processes, who));
+		writer = temp_writer(m, who, parent, name);
+		e = temp_pick(m->temps, &writer, parent, name, a->ino, processes_events(m->processes, who));
 		ino = e ? e->ino : 0;
 	}
 	pthread_mutex_unlock(&m->temps->lock);
@@ -420,9 +432,12 @@ size_t temps_own(struct mount *m, const struct process *who, uint64_t parent, co
 	bool events = processes_events(m->processes, who);
 	const struct temp *thread = NULL, *latest = NULL;
 	struct temps *t = m->temps;
+	struct process writer;
 	size_t count = 0;
 
 	pthread_mutex_lock(&t->lock);
+	writer = temp_writer(m, who, parent, name);
+	who = &writer;
 	for (const struct temp *e = *temp_bucket(t, name); e && count < TEMPS_OWN; e = e->chain) {
 		if (!temp_is_own(e, who, parent, name) || e->reserved || (e->document && (!e->version || (e->flags & TEMP_READ))))
 			continue;
@@ -567,11 +582,16 @@ bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, c
 {
 	struct temps *t = m->temps;
 	struct temp *e, *gone = NULL;
+	struct process writer;
+	bool events;
 
 	if (!who->known)
 		return false;
 	pthread_mutex_lock(&t->lock);
-	e = *temp_bucket(t, name) ? temp_pick(t, who, parent, name, linked, processes_events(m->processes, who)) : NULL;
+	events = *temp_bucket(t, name) && processes_events(m->processes, who);
+	writer = temp_writer(m, who, parent, name);
+	who = &writer;
+	e = temp_pick(t, who, parent, name, linked, events);
 	if (e && e->ino == linked) {
 		struct temp *other = *temp_bucket(t, name);
 

@@ -7,6 +7,7 @@
  *   its writer still finds it there: by look-up, rename, unlink; and has the name again when it writes it anew.
  * - Temp names that end in .json lead to one document for all. Of each writer the version that it wrote is remembered, or its bytes
  *   when they were merged with another's, and that is what its rename takes.
+ * - A program that a shell started with its output in the file is gone when the next one renames it: the shell tells whose it is.
  * - Tasks of one process can't be told apart when it has an event loop. The first rename then saves what all of them have
  *   written, and the others' renames find it done.
  *
@@ -41,6 +42,7 @@ struct temp {
 	char *bytes;			/* of a document that was merged with another's: what was written; or NULL */
 	size_t size;
 	struct process who;
+	struct process shell;		/* that has started the writer with its output in the file; not known: none */
 	struct ticket_set *set;		/* NULL while it is only reserved */
 	time_t at, made;		/* when it was opened; when the document was made */
 	unsigned flags;
@@ -71,8 +73,11 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 
 /* The file was opened for writing. Takes over the set. *ret_id (may be NULL): for what follows. -ENOMEM: the set is freed. */
 int temps_add(struct mount *m, const struct process *who, const struct store_attr *a, struct ticket_set *set, unsigned flags, uint64_t *ret_id);
-/* Its first write: by id, or of a plain file by its inode (id 0). */
-void temps_begin(struct temps *t, const struct process *who, const char *name, uint64_t id, uint64_t ino);
+/*
+ * Its first write: by id, or of a plain file by its inode (id 0). `redirected`: the descriptor was duplicated and closed before, as a shell does
+ * it for what it starts.
+ */
+void temps_begin(struct mount *m, const struct process *who, const char *name, uint64_t id, uint64_t ino, bool redirected);
 /* Whether a document, now of that version, may be a temp file: what is saved again after a while is none. */
 bool temp_is_fresh(const struct temp *e, uint64_t version);
 /* The flags of a document that may turn out to be a temp file; else 0. */

@@ -135,6 +135,36 @@ bool temp_is_own(const struct temp *e, const struct process *who, uint64_t paren
 	return e->parent == parent && process_same(&e->who, who) && strcmp(e->name, name) == 0;
 }
 
+struct process temp_writer(struct mount *m, const struct process *who, uint64_t parent, const char *name)
+{
+	const struct temp *started = NULL;
+	struct process above;
+	bool asked = false;
+	pid_t group;
+
+	for (const struct temp *e = *temp_bucket(m->temps, name); e; e = e->chain) {
+		if (temp_is_own(e, who, parent, name))
+			return *who;
+		if (!e->shell.known || e->parent != parent || strcmp(e->name, name) != 0 || (started && started->id > e->id))
+			continue;
+		/* The last of a script the shell may become itself. */
+		if (!process_same(&e->shell, who)) {
+			if (!asked && !processes_family(m->processes, who, &group, &above))
+				return *who;
+			asked = true;
+			if (above.tgid != e->shell.tgid || !process_alive(&e->shell))
+				continue;
+		}
+		started = e;
+	}
+	return started ? started->who : *who;
+}
+
+bool temp_is_awaited(const struct temp *e)
+{
+	return process_alive(&e->who) || (e->shell.known && process_alive(&e->shell));
+}
+
 time_t temp_now(void)
 {
 	struct timespec t;
@@ -164,7 +194,7 @@ void temp_sweep(struct temps *t, struct temp **gone)
 		temp_discard(t, TAILQ_FIRST(&t->lost), gone);
 	for (unsigned i = 0; i < LOOKED_AT && i < t->lost_count; i++) {
 		e = TAILQ_FIRST(&t->lost);
-		if (temp_now() - e->at > TEMP_SECONDS || !process_alive(&e->who)) {
+		if (temp_now() - e->at > TEMP_SECONDS || !temp_is_awaited(e)) {
 			temp_discard(t, e, gone);
 			continue;
 		}

@@ -47,6 +47,13 @@ struct temp **temp_bucket(struct temps *t, const char *name);
 struct temp *temp_find(struct temps *t, const char *name, uint64_t ino);
 struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id);
 const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino);
+/*
+ * Who wrote what the process means by that name: itself, or when it has written none, the program before it that the same shell has started
+ * with its output there. Reads /proc for the latter only.
+ */
+struct process temp_writer(struct mount *m, const struct process *who, uint64_t parent, const char *name);
+/* Whether somebody is there who may still rename it. */
+bool temp_is_awaited(const struct temp *e);
 bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name);
 /* Of the process's files under a name that leads to inode `linked`, or 0, the one that it would find there if it were alone. */
 struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t parent, const char *name, uint64_t linked, bool events);

@@ -204,6 +204,11 @@ const struct process *ticket_set_process(const struct ticket_set *set)
 	return &set->who;
 }
 
+pid_t ticket_set_above(const struct ticket_set *set)
+{
+	return set->client->above;
+}
+
 void tickets_writing(struct ticket_set *set, uint64_t ino)
 {
 	struct seen *s = &set->tickets->seen;

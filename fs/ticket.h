@@ -128,6 +128,8 @@ void tickets_renamed(struct tickets *t, const struct process *who, uint64_t pare
 /* Whether a save of this name through `set` comes from a process with an event loop (rule 4). As found when it froze. */
 bool ticket_set_events(const struct ticket_set *set);
 const struct process *ticket_set_process(const struct ticket_set *set);
+/* The parent of that process, when it was first seen; 0: not known. */
+pid_t ticket_set_above(const struct ticket_set *set);
 
 /* For .historyfs/status: unused tickets and own last documents; processes remembered; bytes used. */
 void tickets_count(struct tickets *t, uint64_t *ret_tickets, uint64_t *ret_processes, uint64_t *ret_bytes);

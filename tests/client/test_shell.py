@@ -122,6 +122,24 @@ def concurrent_pipeline(t):
 	Tally(marks(json.loads(read(path))), [("seed", 0)] + [(f"w{w}", n) for w in range(WRITERS) for n in range(SAVES)]).require_perfect("pipelines")
 
 
+@cases("rule 14: 8 shells, one temp name {}", [
+	("by jq > t && mv t f", "s.json.t", 'jq --arg c "$3" ". + [{role: \\"user\\", content: \\$c}]" "$1" > "$2" && mv "$2" "$1"'),
+	("by cat | jq > t; mv t f", "s.json.t", 'cat "$1" | jq --arg c "$3" ". + [{role: \\"user\\", content: \\$c}]" > "$2"; mv "$2" "$1"'),
+	("by jq > t.json && mv", "t.json", 'jq --arg c "$3" ". + [{role: \\"user\\", content: \\$c}]" "$1" > "$2" && mv "$2" "$1"'),
+])
+def one_name(t, name, temp, script):
+	need("jq")
+	path = start(t, text("seed", 0))
+	shells, saves = 8, 2 if QUICK else 4
+
+	def loop(w):
+		for n in range(saves):
+			command("sh", "-c", script, "sh", path, t.path(temp), text(f"w{w}", n), start_new_session=True)
+	together([lambda w=w: loop(w) for w in range(shells)])
+	Tally(marks(json.loads(read(path))), [("seed", 0)] + [(f"w{w}", n) for w in range(shells) for n in range(saves)]).require_perfect(name)
+	equal(os.listdir(t.dir), ["s.json"], "names that are left")
+
+
 @case("P2: sed -i and perl -i beside an appending writer")
 def editors_beside_writer(t):
 	path = start(t, *[text("seed", n) for n in range(10)], "count 0 end")
