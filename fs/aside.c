@@ -6,10 +6,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "bound.h"
 #include "log.h"
 #include "mount.h"
 
-#define COUNT 1024	/* sessions that are set aside at once; with more a rename is an ordinary one, and readers miss the session */
+#define COUNT 1024	/* sessions that are set aside at once; with more the oldest that is made ends, and when none is, the rename is refused */
 #define LONGEST_NS 3000000000u	/* what takes longer is no part of a save */
 #define GENERATIONS 4	/* a shell between */
 #define LOOK_NS 20000000u	/* how often it is looked whether it has ended */
@@ -317,19 +318,35 @@ static int number_of(struct mount *m, uint64_t parent, const char *backup, uint6
 	return store_new_ino(m->store, ret);
 }
 
-bool aside_begin(struct asides *t, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
+/* The oldest that is made becomes an ordinary document before its time. False: all are away, and readers would miss what ends. Needs the lock. */
+static bool end_one_made(struct asides *t)
+{
+	unsigned oldest = COUNT;
+
+	bound_met(BOUND_ASIDES);
+	for (unsigned i = 0; i < t->count; i++) {
+		if (t->list[i]->made && (oldest == COUNT || t->list[i]->at < t->list[oldest]->at))
+			oldest = i;
+	}
+	if (oldest < COUNT)
+		end(t, oldest);
+	return oldest < COUNT;
+}
+
+int aside_begin(struct asides *t, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
 {
 	struct mount *m = t->mount;
 	enum renamed_seen seen;
 	struct aside *a;
 	size_t before;
+	int err = 0;
 
 	/* Logs are renamed to begin new ones. */
 	if (parent != new_parent || !who->known || !store_is_document_name(name) || store_is_lines_name(name) || !is_backup_name(new_name, name))
-		return false;
+		return -ENOSYS;
 	a = calloc(1, sizeof(*a));
 	if (!a)
-		return false;
+		return -ENOSYS;
 	a->who = *who;
 	a->at = now_ns();
 	strcpy(a->backup, new_name);
@@ -338,11 +355,17 @@ bool aside_begin(struct asides *t, const struct process *who, uint64_t parent, c
 	if (!t->watched)
 		t->watched = !pthread_create(&t->watcher, NULL, watch, t);
 	/* Who knows nothing of it makes nothing anew. */
-	if ((seen != RENAMED_READ && seen != RENAMED_WRITTEN) || !t->watched || t->count == COUNT || store_lookup(m->store, parent, name, &a->attr) ||
-	    a->attr.kind != STORE_DOCUMENT || temps_unread(m->temps, &a->attr) || !make_room(m, who, parent, new_name) || number_of(m, parent, new_name, &a->copy)) {
+	if ((seen != RENAMED_READ && seen != RENAMED_WRITTEN) || !t->watched || store_lookup(m->store, parent, name, &a->attr) ||
+	    a->attr.kind != STORE_DOCUMENT || temps_unread(m->temps, &a->attr))
+		err = -ENOSYS;
+	else if (t->count == COUNT && find(t, who, parent, new_name, true) == SIZE_MAX && !end_one_made(t))
+		err = -EBUSY;
+	else if (!make_room(m, who, parent, new_name) || number_of(m, parent, new_name, &a->copy))
+		err = -ENOSYS;
+	if (err) {
 		pthread_mutex_unlock(&t->lock);
 		free(a);
-		return false;
+		return err;
 	}
 	/* What it had set aside before is replaced. */
 	if ((before = find(t, who, parent, new_name, true)) != SIZE_MAX)
@@ -351,7 +374,7 @@ bool aside_begin(struct asides *t, const struct process *who, uint64_t parent, c
 	pthread_cond_signal(&t->changed);
 	renamed_add(m->renamed, a->attr.ino, parent, name, who, seen);
 	pthread_mutex_unlock(&t->lock);
-	return true;
+	return 0;
 }
 
 enum aside_view aside_look(struct asides *t, const struct process *who, uint64_t parent, const char *name, struct store_attr *ret)

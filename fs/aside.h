@@ -33,8 +33,8 @@ void asides_free(struct asides *t);
 /* Whether there is any just now. */
 bool asides_any(const struct asides *t);
 
-/* Instead of a rename. False: it is an ordinary one. */
-bool aside_begin(struct asides *t, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
+/* Instead of a rename: 0. -ENOSYS: it is an ordinary one. -EBUSY: too many are away just now, and readers would miss this one. */
+int aside_begin(struct asides *t, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
 
 enum aside_view {
 	ASIDE_NOT,		/* nothing of the process's: what the store has */

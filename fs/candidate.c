@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bound.h"
+
 #define SECOND UINT64_C(1000000000)
 #define PIPE_BEFORE SECOND	/* the parts of a pipeline are started one after another, on a busy machine with some time between */
 #define PIPE_AFTER (10 * SECOND)
@@ -151,11 +153,14 @@ bool candidates_reread(const struct ticket_set *set, const struct record *r, str
 /* Rule 1: what the parent could have saved from at the moment of the fork; a clock tick is as near as that moment is known. */
 static int add_inherited(const struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name)
 {
+	const struct client *c;
 	int ret = 0, n = 0;
 
-	for (const struct client *c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
+	for (c = set->client; c->parent && n < ANCESTORS_MAX; c = c->parent, n++) {
 		const struct record *r = record_find(s, c->parent, parent, name);
 		uint64_t from = c->forked * tick, to = from + tick, newest = 0;
+		/* Some of what ended since the fork is not remembered. */
+		set->unseen |= c->parent->evicted >= from || (r && r->forgot >= from);
 		for (size_t i = 0; r && i < r->count; i++) {
 			const struct entry *e = &r->entries[i];
 			if (e->first < to && (!e->ended || e->ended >= from) && !e->written && order_before(e, to) > newest)
@@ -170,7 +175,11 @@ static int add_inherited(const struct seen *s, uint64_t tick, struct ticket_set 
 				ret = add(set, e, 0, order_before(e, to), OF_PARENT, c->parent);
 		}
 		if (r && r->alone && r->alone < from)
-			break;
+			return ret;
+	}
+	if (c->parent) {
+		bound_met(BOUND_ANCESTORS);
+		set->unseen = true;
 	}
 	return ret;
 }
@@ -248,6 +257,7 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 	int r = 0;
 
 	candidates_clear(s, set);
+	set->unseen = set->client->evicted != 0;
 	if (own)
 		r = add_own(set, own, &alone);
 	if (r == 0 && !alone && !(own && own->alone))
@@ -256,6 +266,7 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 		r = add_of_group(s, tick, set, parent, name, pipeline);
 	if (r == 0 && !set->count && set->client->forgot)
 		r = -ENOMEM;
+	set->unseen &= set->count == 0;
 	if (r < 0)
 		candidates_clear(s, set);
 	else if (set->count > 1)

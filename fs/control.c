@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "bound.h"
 #include "draft.h"
 #include "reject.h"
 
@@ -141,6 +142,9 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(&whole, part, "processes", processes);
 	add_number(&whole, part, "bytes", bytes);
 	add_number(&whole, root, "shared_temps", temps_waiting(m->temps));
+	part = add_part(&whole, root, "bounds");
+	for (enum bound b = 0; b < BOUND_COUNT; b++)
+		add_number(&whole, part, bound_name(b), bound_count(b));
 	part = add_part(&whole, root, "disk");
 	add_number(&whole, part, "used", s->used_bytes);
 	add_number(&whole, part, "file", s->file_bytes);

@@ -324,7 +324,7 @@ static int mount_prepare(struct mount *m)
 	if (!err)
 		err = looked_new(&m->looked);
 	if (!err)
-		err = epoch_new(&m->epoch);
+		err = epoch_new(0, &m->epoch);
 	if (!err)
 		err = rejects_new(&m->rejects);
 	if (!err)

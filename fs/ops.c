@@ -348,7 +348,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	struct mount *m = mount_of(req);
 	struct process who = caller(req);
 	unsigned how = (flags & RENAME_NOREPLACE ? STORE_NOREPLACE : 0) | (flags & RENAME_EXCHANGE ? STORE_EXCHANGE : 0);
-	int err = 0;
+	int err = 0, aside;
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		err = -EINVAL;
@@ -356,9 +356,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 		err = -EPERM;
 	else if (strlen(new_name) > STORE_NAME_MAX)
 		err = -ENAMETOOLONG;
-	if (!err && !how && (aside_back(m->asides, &who, parent, name, new_parent, new_name) ||
-			     aside_begin(m->asides, &who, parent, name, new_parent, new_name))) {
-		fuse_reply_err(req, 0);
+	aside = err || how ? -ENOSYS : aside_back(m->asides, &who, parent, name, new_parent, new_name) ? 0 :
+		aside_begin(m->asides, &who, parent, name, new_parent, new_name);
+	if (aside != -ENOSYS) {
+		fuse_reply_err(req, -aside);
 		return;
 	}
 	if (!err) {

@@ -13,6 +13,7 @@
 struct source {
 	struct store_attr attr;
 	struct temp *temp;
+	bool unseen;			/* nobody knows any more who wrote it */
 	bool current;			/* as it stands now, whoever wrote it */
 	bool fresh;			/* a document that may be a temp file */
 	struct store_view *view;	/* a document's version */
@@ -162,6 +163,8 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		}
 		if (renamed)
 			save->flags |= STORE_SAVE_LINEAGE;
+		if (from->unseen)
+			save->flags |= STORE_SAVE_UNSEEN;
 		save_fill(&w, m, from->set, who, parent, name);
 		if (former)
 			temps_leaving(m->temps, &from->attr, former);
@@ -471,6 +474,7 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	if (reserved)
 		return -ENOENT;
 	from.current = true;
+	from.unseen = !temp && temps_forgot(m->temps);
 	err = rename_file(m, who, &from, new_parent, new_name, replace, true);
 	if (temp && err)
 		temps_put(m, temp, temp->saved);

@@ -1,3 +1,4 @@
+/* A ring of the latest renames; the look-up goes from the newest back. */
 #include "renamed.h"
 
 #include <errno.h>
@@ -5,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "bound.h"
 
 #define COUNT 1024	/* renames that are remembered; an older one is forgotten, and what is made of its name begins anew */
 #define SECONDS 10
@@ -57,6 +60,8 @@ void renamed_add(struct renamed *r, uint64_t ino, uint64_t parent, const char *n
 
 	pthread_mutex_lock(&r->lock);
 	e = &r->list[r->next++ % COUNT];
+	if (r->next > COUNT && now() - e->at <= SECONDS)
+		bound_met(BOUND_RENAMES);
 	*e = (struct rename){ .ino = ino, .parent = parent, .who = *who, .seen = seen, .at = now() };
 	strncpy(e->name, name, STORE_NAME_MAX);
 	pthread_mutex_unlock(&r->lock);

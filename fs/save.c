@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bound.h"
 #include "handle.h"
 #include "log.h"
 #include "reject.h"
@@ -60,19 +61,31 @@ static int take_bases(struct store_save *save)
 {
 	struct work *w = (struct work *)save;
 	const struct process *self = &w->mount->self, *who;
+	bool unseen;
 	int err;
 
 	if (!w->set)
 		return 0;
 	err = tickets_bases(w->mount->tickets, w->set, w->parent, w->name, w->rename, &save->bases, &save->base_count);
 	who = ticket_set_process(w->set);
-	if (!err && !save->base_count && save->ino && who->known && self->known && who->start < self->start &&
-	    epoch_version(w->mount->epoch, save->ino, &w->before.version)) {
-		w->before.ino = save->ino;
-		save->bases = &w->before;
-		save->base_count = 1;
+	if (err || save->base_count)
+		return err;
+	unseen = tickets_unseen(w->set);
+	if (save->ino && who->known && self->known && who->start < self->start) {
+		if (epoch_version(w->mount->epoch, save->ino, &w->before.version)) {
+			w->before.ino = save->ino;
+			save->bases = &w->before;
+			save->base_count = 1;
+			return 0;
+		}
+		unseen |= epoch_full(w->mount->epoch);
 	}
-	return err;
+	/* It is no blind one: there was something that it was based on. */
+	if (unseen) {
+		save->flags |= STORE_SAVE_UNSEEN;
+		bound_met(BOUND_UNSEEN);
+	}
+	return 0;
 }
 
 void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bound.h"
+
 #define SHOWN_MAX 64		/* unused tickets of a record */
 #define ENDED_MAX 8		/* ended entries of a record, for children */
 #define OWN_MAX 65536		/* own versions of an entry */
@@ -205,8 +207,11 @@ static void evict(struct seen *s, size_t max_bytes)
 	for (int i = 1; i >= 0; i--) {
 		struct record *r;
 		while (s->bytes > max_bytes && (r = oldest_record(s, i)))
-			if (!record_thin(s, r))
+			if (!record_thin(s, r)) {
+				r->client->evicted = s->now;
+				bound_met(BOUND_MEMORY);
 				record_free(s, r);
+			}
 	}
 }
 
@@ -452,6 +457,7 @@ int entry_append_own(struct seen *s, struct entry *e, uint64_t version)
 
 	/* Without the oldest their messages would count as not seen: they'd come twice, but none would go. */
 	if (e->own_count >= OWN_MAX) {
+		bound_met(BOUND_OWN);
 		e->own_from += e->own_count / 2;
 		e->own_count -= e->own_count / 2;
 	}
@@ -555,6 +561,14 @@ static void drop_bounded(struct seen *s, struct record *r, bool written, uint64_
 		record_remove(s, r, middle);
 }
 
+static void forget_ended(struct seen *s, struct record *r, size_t i)
+{
+	if (r->entries[i].ended > r->forgot)
+		r->forgot = r->entries[i].ended;
+	bound_met(BOUND_ENDED);
+	record_remove(s, r, i);
+}
+
 /* Makes place for one entry more. */
 static void record_trim(struct seen *s, struct record *r)
 {
@@ -567,15 +581,21 @@ static void record_trim(struct seen *s, struct record *r)
 		const struct entry *e = &r->entries[i];
 		if (is_bounded(e, true, frozen))
 			needed++;
-		else if (e->ended ? e->ended < old || ++ended > ENDED_MAX : !e->written && e->last < old)
+		else if (e->ended ? e->ended < old : !e->written && e->last < old)
 			record_remove(s, r, i);
+		else if (e->ended && ++ended > ENDED_MAX)
+			forget_ended(s, r, i);
 		else
 			shown += is_bounded(e, false, frozen);
 	}
-	if (shown >= SHOWN_MAX)
+	if (shown >= SHOWN_MAX) {
+		bound_met(BOUND_TICKETS);
 		drop_bounded(s, r, false, frozen, shown);
-	if (needed > NEEDED_MAX)
+	}
+	if (needed > NEEDED_MAX) {
+		bound_met(BOUND_NEEDED);
 		drop_bounded(s, r, true, frozen, needed);
+	}
 }
 
 int record_append(struct seen *s, struct record *r, const struct entry *e)

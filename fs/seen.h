@@ -69,6 +69,7 @@ struct client {
 	uint64_t forked;	/* when it, or the process between, was forked from `parent`; clock ticks */
 	unsigned refs;		/* of children and sets */
 	uint64_t checked;
+	uint64_t evicted;	/* when for want of room something that it had seen was last forgotten while it lived; 0: never */
 	uint64_t exited;	/* when that was noticed; 0: alive */
 	struct {
 		uint64_t ino, at;
@@ -94,6 +95,7 @@ struct record {
 	struct client *client;
 	uint64_t parent, touched;
 	uint64_t alone;		/* since when the tickets of the process's parents are used up; 0: they are not */
+	uint64_t forgot;	/* when the latest of the ended entries ended that are not remembered, though young enough; 0: there are none */
 	struct entry *entries;
 	struct manner *manner;	/* NULL: it has not saved it */
 	uint16_t count, capacity;

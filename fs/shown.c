@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bound.h"
+
 #define SLOTS 1024		/* a power of two */
 #define WAYS 4			/* slots that a process and a file may have: of these the one that was used least lately goes */
 #define DEPTH 256		/* what one process was told of one file, each version once a thread: many tasks may be about to read */
@@ -135,6 +137,8 @@ void shown_tell(struct shown *s, const struct process *who, uint64_t ino, uint64
 	pthread_mutex_lock(&s->lock);
 	slot = slot_of(s, who, ino);
 	if (!is_of(slot, who, ino)) {
+		if (slot->count && s->now - slot->last < SLOTS)
+			bound_met(BOUND_SIZES);
 		slot->tgid = who->tgid;
 		slot->start = who->start;
 		slot->ino = ino;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bound.h"
+
 int temps_add(struct mount *m, const struct process *who, const struct store_attr *a, struct ticket_set *set, unsigned flags, uint64_t *ret_id)
 {
 	struct temp *e = temp_new(who, a, a->parent, flags), *old, *next, *gone = NULL;
@@ -114,6 +116,8 @@ void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, u
 		e->size = size;
 		t->bytes += size;
 		bytes = NULL;
+	} else if (e && bytes) {
+		bound_met(BOUND_TEMP_BYTES);
 	}
 	pthread_mutex_unlock(&t->lock);
 	free(bytes);
@@ -470,6 +474,16 @@ struct temp *temps_take(struct temps *t, const char *name, uint64_t id)
 		e->taken = true;
 	pthread_mutex_unlock(&t->lock);
 	return e;
+}
+
+bool temps_forgot(struct temps *t)
+{
+	bool forgot;
+
+	pthread_mutex_lock(&t->lock);
+	forgot = t->forgot && temp_now() - t->forgot <= TEMP_SECONDS;
+	pthread_mutex_unlock(&t->lock);
+	return forgot;
 }
 
 struct temp *temps_take_any(struct temps *t, const struct store_attr *a, bool *ret_reserved)

@@ -107,6 +107,8 @@ bool temps_former(struct temps *t, uint64_t ino, struct store_attr *ret);
 size_t temps_own(struct mount *m, const struct process *who, uint64_t parent, const char *name, const char *new_name, uint64_t ids[TEMPS_OWN]);
 /* It does not change until temps_put or temps_done. NULL: gone. */
 struct temp *temps_take(struct temps *t, const char *name, uint64_t id);
+/* Whether a file that somebody may still rename was forgotten lately, at a bound: who renames one that he has not written may mean that. */
+bool temps_forgot(struct temps *t);
 /* The newest of that file, whoever wrote it. *ret_reserved: somebody is about to write it, there is nothing yet. */
 struct temp *temps_take_any(struct temps *t, const struct store_attr *a, bool *ret_reserved);
 /* Before a file that was taken loses its name. */

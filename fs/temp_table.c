@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bound.h"
+
 #define NAMED_MAX 4096
 #define LOST_MAX 4096
 #define LOOKED_AT 16	/* of the files that have lost their name, at each step */
@@ -147,6 +149,9 @@ struct process temp_writer(struct mount *m, const struct process *who, uint64_t 
 			return *who;
 		if (!e->shell.known || e->parent != parent || strcmp(e->name, name) != 0 || (started && started->id > e->id))
 			continue;
+		/* Who lives may still rename it by itself. */
+		if (!process_same(&e->who, &e->shell) && process_alive(&e->who))
+			continue;
 		/* The last of a script the shell may become itself. */
 		if (!process_same(&e->shell, who)) {
 			if (!asked && !processes_family(m->processes, who, &group, &above))
@@ -184,14 +189,25 @@ void temp_discard(struct temps *t, struct temp *e, struct temp **gone)
 	*gone = e;
 }
 
+/* For want of room. */
+static void forget(struct temps *t, struct temp *e, enum bound bound, struct temp **gone)
+{
+	if (!e->saved && temp_now() - e->at <= TEMP_SECONDS) {
+		bound_met(bound);
+		if (e->at > t->forgot)
+			t->forgot = e->at;
+	}
+	temp_discard(t, e, gone);
+}
+
 void temp_sweep(struct temps *t, struct temp **gone)
 {
 	struct temp *e;
 
 	while (t->named_count > NAMED_MAX)
-		temp_discard(t, TAILQ_FIRST(&t->named), gone);
+		forget(t, TAILQ_FIRST(&t->named), BOUND_TEMPS, gone);
 	while (t->lost_count > LOST_MAX)
-		temp_discard(t, TAILQ_FIRST(&t->lost), gone);
+		forget(t, TAILQ_FIRST(&t->lost), BOUND_TEMPS_LOST, gone);
 	for (unsigned i = 0; i < LOOKED_AT && i < t->lost_count; i++) {
 		e = TAILQ_FIRST(&t->lost);
 		if (temp_now() - e->at > TEMP_SECONDS || !temp_is_awaited(e)) {
@@ -212,11 +228,12 @@ void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone)
 		if (!temp_is_own(e, &of->who, of->parent, of->name))
 			continue;
 		count++;
-		if (!oldest || e->id < oldest->id)
+		/* What is in the document already is needed least. */
+		if (!oldest || e->saved > oldest->saved || (e->saved == oldest->saved && e->id < oldest->id))
 			oldest = e;
 	}
 	if (count > TEMPS_OWN)
-		temp_discard(t, oldest, gone);
+		forget(t, oldest, BOUND_TEMPS_OWN, gone);
 }
 
 void temp_settle(struct mount *m, const char *name, uint64_t ino)

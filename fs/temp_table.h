@@ -23,6 +23,7 @@ struct temps {
 	struct temp *buckets[TEMP_BUCKETS];	/* by name */
 	struct temp_ages named, lost;		/* the oldest first */
 	unsigned named_count, lost_count;
+	time_t forgot;		/* when the latest of those was written that had to go though somebody might still rename it; 0: none */
 	uint64_t next_id;
 	size_t bytes;
 	unsigned next_former;

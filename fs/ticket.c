@@ -204,6 +204,11 @@ const struct process *ticket_set_process(const struct ticket_set *set)
 	return &set->who;
 }
 
+bool tickets_unseen(const struct ticket_set *set)
+{
+	return set->unseen;
+}
+
 pid_t ticket_set_above(const struct ticket_set *set)
 {
 	return set->client->above;

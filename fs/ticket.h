@@ -98,6 +98,12 @@ int tickets_bases(struct tickets *t, struct ticket_set *set, uint64_t parent, co
 		  const struct store_base **ret, size_t *ret_count);
 
 /*
+ * Whether the last tickets_bases of this set found none because what the process had seen, or its parent, was forgotten at a bound: of memory, of
+ * ended tickets, of parents. Then nothing tells what the save may remove.
+ */
+bool tickets_unseen(const struct ticket_set *set);
+
+/*
  * After a save succeeded (also one that changed nothing), with the bases of the last tickets_bases of this set: the chosen base
  * is used up (rules 4 and 6) unless another may be meant (STORE_SAVED_UNCERTAIN, _DOUBT), and the document as written becomes the process's own last one: with a base that
  * holds all versions up to `save->previous`, or none, it is all up to save->version; with another base, that base's versions

@@ -410,9 +410,12 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 	if (guess && merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
 		a->result |= STORE_SAVED_UNCERTAIN;
 	/* Messages can stay only where the new document has a list for them. */
-	if ((save->flags & STORE_SAVE_KEEP) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
-	    !apply_mixed(a->current->frame, a->job->frame))
+	if ((save->flags & (STORE_SAVE_KEEP | STORE_SAVE_UNSEEN)) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
+	    !apply_mixed(a->current->frame, a->job->frame)) {
+		if ((save->flags & STORE_SAVE_UNSEEN) && e.edits.removed_count)
+			a->result |= STORE_SAVED_UNCERTAIN;
 		e.edits.removed_count = 0;
+	}
 	if (a->repeat == REPEAT_OLDER)
 		merge_spare_all(&e.edits);
 	if (a->repeat == REPEAT_OLDER)

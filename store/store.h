@@ -257,6 +257,7 @@ struct store_base {
 #define STORE_SAVE_QUEUED 1024u	/* store_submit returns at once: for who has more to submit. A thread of the store does the work */
 #define STORE_SAVE_MTIME 2048u	/* `mtime` was set on the file: it has that afterwards, unless others' changes were merged in */
 #define STORE_SAVE_DURABLE 4096u	/* answered when it is on disk, also with a delay (fsync) */
+#define STORE_SAVE_UNSEEN 8192u	/* what its writer had seen is not known any more: no message is removed, and STORE_SAVED_UNCERTAIN says so */
 
 #define STORE_SAVED_MERGED 1u	/* others had committed in between */
 #define STORE_SAVED_SAME 2u	/* nothing changed, nothing was committed */

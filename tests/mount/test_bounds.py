@@ -1,12 +1,19 @@
 #!/usr/bin/python3
-"""The table of bounds in fs/README.md: each is in the code, with the value that stands there."""
+"""The table of bounds in fs/README.md: each is in the code, with the value that stands there; and what happens at some of them."""
+import errno
+import json
 import os
 import re
+import sys
+import time
 
-from harness import case, equal, main, require
+from harness import Skip, case, equal, forked, main, read, require, write
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "client"))
+from steps import Steps  # noqa: E402
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-ROW = re.compile(r"^\| `(\w+)` \| (\S+) \| (.+?) \| (.+?) \| (.+?) \|$", re.M)
+ROW = re.compile(r"^\| `(\w+)` \| (\S+) \| (.+?) \| (.+?) \| (.+?) \| (.*?) ?\|$", re.M)
 
 
 def source(path):
@@ -18,10 +25,109 @@ def source(path):
 def bounds(t):
 	rows = ROW.findall(source("fs/README.md"))
 	require(len(rows) > 20, f"the table has {len(rows)} rows")
-	for name, path, value, _, _ in rows:
+	told = counters(t.mount)
+	for name, path, value, _, _, counter in rows:
 		found = re.search(rf"^#define {name}\s+(.+?)(?:\s*/\*.*)?$", source(path), re.M)
 		require(found, f"{path} has no {name}")
 		equal(found.group(1).strip(), value, f"{name} of {path}")
+		for word in re.findall(r"`(\w+)`", counter):
+			require(word in told, f"{name} of {path}: status has no counter {word}")
+
+
+def counters(mount):
+	return json.loads(read(mount.control_file("status")))["bounds"]
+
+
+@case("1024 sessions set aside: the next rename is refused while all are away, then the oldest made makes room; readers miss none")
+def asides(t):
+	number = 1024
+	with t.new_mount() as m:
+		paths = [f"{m.path}/s{n}.json" for n in range(number + 2)]
+
+		def fill():
+			for path in paths:
+				write(path, b'[{"role": "user", "content": "old"}]')
+
+		def busy(path):
+			try:
+				os.rename(path, path + ".bak")
+				return 0
+			except OSError as e:
+				return e.errno
+
+		def set_aside():
+			for path in paths:
+				read(path)
+			began = time.monotonic()
+			for path in paths[:number]:
+				os.rename(path, path + ".bak")
+			refused = busy(paths[number])
+			write(paths[0], b'[{"role": "user", "content": "old"}, {"role": "user", "content": "new"}]')
+			after = busy(paths[number + 1])
+			# What is away for three seconds is no part of a save, and ends by itself: then the bound was not met.
+			met = time.monotonic() - began < 2.5
+			with open(t.plain + "/results", "w", encoding="utf-8") as f:
+				json.dump([met, refused, after], f)
+			yield
+			yield
+		forked(fill)
+		one = Steps(set_aside())
+		one.step()
+		met, refused, after = json.loads(read(t.plain + "/results"))
+		if not met:
+			raise Skip("too slow to have so many away at once")
+		equal((refused, after), (errno.EBUSY, 0), "the rename beyond the number, and when one is made")
+		equal(counters(m)["asides"], 2, "times that the bound was met")
+		equal(read(paths[number]), b'[{"role": "user", "content": "old"}]', "the session whose rename was refused")
+		require(b"new" in read(paths[0]) and b"old" in read(paths[0] + ".bak"), "the session that was made, and its backup")
+		one.end()
+		equal(len([name for name in os.listdir(m.path) if name.startswith("s")]), number + 3, "sessions, or their backups, in the end")
+
+
+@case("more renames of sessions in ten seconds than are remembered are counted")
+def renames(t):
+	with t.new_mount() as m:
+		write(m.path + "/s0.json", b'[{"role": "user", "content": "old"}]')
+		read(m.path + "/s0.json")
+		equal(counters(m)["renames"], 0, "at first")
+		began = time.monotonic()
+		for n in range(1100):
+			os.rename(f"{m.path}/s{n}.json", f"{m.path}/s{n + 1}.json")
+		if time.monotonic() - began > 9:
+			raise Skip("too slow for so many renames in that time")
+		require(counters(m)["renames"] >= 70, f"counted: {counters(m)['renames']}")
+		equal(read(m.path + "/s1100.json"), b'[{"role": "user", "content": "old"}]', "the session")
+
+
+@case("P2: a process whose tickets went for want of memory removes nothing by its next save")
+def forgotten(t):
+	with t.new_mount() as m:
+		path, other = m.path + "/s.json", m.path + "/n.json"
+
+		def save(*texts):
+			write(path, json.dumps([{"role": "user", "content": text} for text in texts]).encode())
+
+		def run():
+			require(b"seed" in read(path), "what it has read")
+			yield
+			read(other)
+			names = [other] + [f"{m.path}/{n}{'x' * 235}.json" for n in range(40000)]
+			for n in range(40000):
+				os.rename(names[n], names[n + 1])
+				if n % 1000 == 999 and counters(m)["tickets_memory"]:
+					break
+			save("seed", "its own")
+			yield
+		forked(save, "seed")
+		forked(write, other, b"[]")
+		one = Steps(run())
+		one.step()
+		forked(save, "seed", "another's")
+		one.step()
+		equal([e["content"] for e in json.loads(read(path))], ["seed", "another's", "its own"], "in the end")
+		equal(counters(m)["saves_unseen"], 1, "saves that removed nothing")
+		require(json.loads(read(m.control_file("status")))["uncertain"] >= 1, "it is not marked uncertain")
+		one.end()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bound.h"
 #include "ticket.h"
 
 #define TICK UINT64_C(10000000)
@@ -483,6 +484,7 @@ Test(ticket, versions_are_joined_in_the_middle)
 	}
 	cr_assert_eq(next, 0);
 	cr_assert_eq(single, 63);
+	cr_assert_eq(bound_count(BOUND_TICKETS), 936);
 	candidates(t, NULL, NULL, NULL);
 	tickets_free(t);
 }
@@ -535,6 +537,7 @@ Test(ticket, own_versions)
 	cr_assert_eq(tickets_bases(t, set, 1, "f.json", false, &b, &n), 0);
 	cr_assert_eq(b->version, 1);
 	cr_assert_leq(b->own_count, 65536);
+	cr_assert_eq(bound_count(BOUND_OWN), 1);
 	cr_assert_eq(b->own[b->own_count - 1], 140001);
 	ticket_set_free(set);
 	tickets_free(t);
@@ -563,6 +566,7 @@ Test(ticket, documents_for_a_handle_long_open)
 	cr_assert_eq(b[0].flags, STORE_BASE_WRITTEN | STORE_BASE_LATER);
 	cr_assert_eq(b[n - 1].version, 1);
 	cr_assert_eq(b[n - 1].flags, STORE_BASE_WRITTEN);
+	cr_assert_geq(bound_count(BOUND_NEEDED), 60);
 	ticket_set_free(first);
 	ticket_set_free(set);
 	tickets_free(t);
@@ -595,6 +599,53 @@ Test(ticket, ten_thousand_processes_fit)
 	tickets_free(t);
 }
 
+static bool forgot(struct tickets *t, const struct process *who, const char *name)
+{
+	const struct store_base *b;
+	struct ticket_set *set;
+	size_t n;
+	bool found;
+
+	cr_assert_eq(tickets_freeze(t, who, &set), 0);
+	cr_assert_eq(tickets_bases(t, set, 1, name, false, &b, &n), 0);
+	found = tickets_unseen(set);
+	ticket_set_free(set);
+	return found;
+}
+
+/* Of what a process had seen at a fork the child knows, or that it is not known any more: it is never taken for one that has seen nothing. */
+Test(ticket, ended_beyond_their_number_are_not_nothing)
+{
+	struct tickets *t = new_tickets(0, 0);
+	struct process a = process_of('a', 1), b = process_of('b', 1), c = process_of('c', 1);
+	struct ticket_set *set;
+	const struct store_base *base;
+	size_t n;
+
+	cr_assert_eq(tickets_freeze(t, &a, &set), 0);
+	for (uint64_t v = 1; v <= 40; v++) {
+		struct store_save s = { .saved_ino = INO, .version = v, .previous = v - 1, .base = -1 };
+
+		now_ns += 3 * TICK;
+		if (v == 2) {
+			world.of['b'].parent = 'a';
+			world.of['b'].start = now_ns / TICK;
+			b = process_of('b', 1);
+			now_ns += 3 * TICK;
+		}
+		cr_assert_eq(tickets_bases(t, set, 1, "f.json", false, &base, &n), 0);
+		tickets_saved(t, set, 1, "f.json", &s);
+	}
+	cr_assert_gt(bound_count(BOUND_ENDED), 0);
+	cr_assert_eq(candidates(t, &b, "f.json", &base), 0);
+	cr_assert(forgot(t, &b, "f.json"), "it had its parent's document");
+	cr_assert_not(forgot(t, &b, "g.json"));
+	cr_assert_not(forgot(t, &c, "f.json"), "nobody's child has seen nothing");
+	candidates(t, NULL, NULL, NULL);
+	ticket_set_free(set);
+	tickets_free(t);
+}
+
 /* Memory: bounded; absent names go first, then the longest untouched; a ticket in use stays. */
 Test(ticket, memory_is_bounded)
 {
@@ -621,6 +672,9 @@ Test(ticket, memory_is_bounded)
 	tickets_count(t, &n, &processes, &bytes);
 	cr_assert_leq(bytes, 64 << 10);
 	cr_assert_eq(candidates(t, &a, "f.json", &b), 0);
+	cr_assert(forgot(t, &a, "f.json"), "nothing tells what it had seen of f.json");
+	cr_assert_not(forgot(t, &a, "g.json"));
+	cr_assert_gt(bound_count(BOUND_MEMORY), 0);
 	cr_assert_eq(candidates(t, &a, "g.json", &b), 1);
 	cr_assert_eq(candidates(t, &a, "r4999.json", &b), 1);
 	candidates(t, NULL, NULL, NULL);
