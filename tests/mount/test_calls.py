@@ -280,5 +280,23 @@ def in_the_making(t):
 	os.close(fd)
 
 
+def emptied(path):
+	os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+
+
+@case("who finds a name free twice, saves there by temp file and empties it has emptied it")
+def emptied_after_looks(t):
+	for name, saved in (("c.jsonl", LINES), ("c.json", b"[1]")):
+		for change, left in ((emptied, b""), (lambda p: write(p, b"[]"), b"[]"), (by_truncate, b"")):
+			path = t.path(name)
+			write(path, saved)
+			os.unlink(path)
+			equal(os.path.exists(path), False, "there")
+			renaming(path, saved.replace(b"1", b"2"))
+			change(path)
+			equal(read(path), left, f"contents of {name}")
+			os.unlink(path)
+
+
 if __name__ == "__main__":
 	main()
