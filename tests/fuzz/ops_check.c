@@ -35,8 +35,8 @@ struct running {
 	int writes[SLOTS];		/* MODE_ONE: the document that a descriptor writes, or -1 */
 	int reads[SLOTS];		/* MODE_ONE: the same of one that is read */
 	int opened[NAMES], saved[NAMES];	/* MODE_ONE: by which call a name was opened to be written, and saved, last */
+	bool linked;			/* MODE_ONE: there may be a symbolic link */
 	bool moved;			/* MODE_ONE: a document may have a name that is none's */
-	unsigned looks[NAMES];		/* MODE_ONE: how often a name was read, or found missing */
 	bool begun[SEATS];
 };
 
@@ -125,16 +125,16 @@ static void end_actors(struct running *r)
 
 /* ---- One process ----------------------------------------------------------------------------------------------- */
 
-static bool touches(const struct op *op, unsigned name)
+static bool touches(const struct running *r, const struct op *op, unsigned name)
 {
 	bool two = op->what == OP_RENAME || op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP || op->what == OP_LINK;
 
 	if (op->what == OP_LIST)
 		return op->name / 9 == name / 9;
-	/* A symbolic link may lead from one name to another. */
 	if (op->what >= OP_CLOSE && (op->what < OP_LOAD || op->what > OP_APPEND))
 		return false;
-	return op->name == name || (two && op->to == name);
+	/* A symbolic link leads from one name to another. */
+	return r->linked || op->name == name || (two && op->to == name);
 }
 
 /* While a document is being written its name is seen otherwise. */
@@ -142,21 +142,16 @@ static void look_before(struct running *r, const struct op *op)
 {
 	for (int i = 0; i < SLOTS; i++) {
 		/* What a descriptor reads is settled by its first read, not when it is opened. */
-		if (r->reads[i] >= 0 && touches(op, (unsigned)r->reads[i]) && (op->what == OP_RENAME || op->what == OP_UNLINK || op->what >= OP_SAVE))
+		if (r->reads[i] >= 0 && touches(r, op, (unsigned)r->reads[i]) &&
+		    (op->what == OP_RENAME || op->what == OP_UNLINK || op->what == OP_TRUNCATE || op->what >= OP_SAVE ||
+		     (op->what == OP_OPEN && (op->flags & O_TRUNC))))
 			r->loose = true;
 		if (r->writes[i] < 0)
 			continue;
-		if (touches(op, (unsigned)r->writes[i]) && !(op->what == OP_OPEN && op->slot == i))
+		if (touches(r, op, (unsigned)r->writes[i]) && !(op->what == OP_OPEN && op->slot == i))
 			r->loose = true;
 		/* As does who has closed one of two descriptors of it. */
 		if (op->what == OP_DUP && (op->slot == i || op->other == i))
-			r->loose = true;
-	}
-	/* Who looks twice before he saves: what he takes out may come back, as what another look had not told of. */
-	for (unsigned i = 0; i < NAMES; i++) {
-		bool removes = op->what == OP_SAVE || op->what == OP_SAVE_TEMP || op->what == OP_TRUNCATE || (op->what == OP_OPEN && (op->flags & O_TRUNC));
-
-		if ((removes && op->name == i && (r->looks[i] > 1 || (r->moved && !is_document(i)))) || (op->what == OP_RENAME && op->to == i && is_document(i) && r->looks[i] > 1))
 			r->loose = true;
 	}
 	/* What was begun before the process's last save, and holds nothing more than that, changes nothing. */
@@ -171,17 +166,9 @@ static void look_before(struct running *r, const struct op *op)
 
 static void look_after(struct running *r, const struct op *op, const struct result *mine)
 {
-	if (mine->error == ENOENT || op->what == OP_LOAD || op->what == OP_ADD || op->what == OP_ADD_TEMP)
-		r->looks[op->name]++;
-	if (op->what == OP_OPEN && (op->flags & O_ACCMODE) != O_WRONLY)
-		r->looks[op->name]++;
-	if (op->what == OP_RENAME && !mine->ret) {
+	if (op->what == OP_RENAME && !mine->ret)
 		r->moved |= is_document(op->name) || is_document(op->to);
-		r->looks[op->to] += r->looks[op->name] + 1;
-		r->looks[op->name]++;
-	}
-	if (op->what == OP_UNLINK)
-		r->looks[op->name]++;
+	r->linked |= op->what == OP_SYMLINK && !mine->ret;
 	if (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP)
 		r->moved |= is_document(op->to);
 	if (op->what == OP_OPEN) {

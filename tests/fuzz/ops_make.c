@@ -321,6 +321,8 @@ void tell_op(const struct op *op, char *buf, size_t size)
 
 	if (n > 60)
 		strcpy(text + 57, "...");
+	else
+		text[n] = 0;
 	text[strcspn(text, "\n")] = 0;
 	buf += at;
 	size -= at;
