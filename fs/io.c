@@ -259,8 +259,12 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 
 	*ret_fresh = false;
 	/* Who has set it aside makes it anew, and it is his. */
-	if (!err && aside_make(m->asides, who, parent, name) && !(err = give_owner(m, req, mode, a)))
-		return open_file(m, who, a, fi->flags | O_TRUNC, false, 0, NULL, ret);
+	if (!err && aside_make(m->asides, who, parent, name) && !(err = give_owner(m, req, mode, a))) {
+		/* Who only reads has nothing to close that would empty it. */
+		if ((fi->flags & O_ACCMODE) == O_RDONLY && !(err = save_truncate(m, who, a, 0)))
+			err = store_getattr(m->store, a->ino, a);
+		return err ? err : open_file(m, who, a, fi->flags | O_TRUNC, false, 0, NULL, ret);
+	}
 	if (!err && (fi->flags & O_EXCL))
 		return -EEXIST;
 	if (err == -ENOENT && store_is_document_name(name) && (fi->flags & O_ACCMODE) == O_RDONLY) {

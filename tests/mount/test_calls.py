@@ -298,5 +298,20 @@ def emptied_after_looks(t):
 			os.unlink(path)
 
 
+@case("a session that was set aside, and made anew by who only reads it, is empty")
+def anew_by_reader(t):
+	for backup in ("a.json.bak", "a.json.tmp"):
+		path = t.path("a.json")
+		renaming(path, b"[1]")
+		os.rename(path, t.path(backup))
+		fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+		equal(os.read(fd, 10), b"", "what it reads")
+		os.close(fd)
+		equal(read(path), b"", "the session")
+		equal(read(t.path(backup)), b"[1]", "the backup")
+		os.unlink(path)
+		os.unlink(t.path(backup))
+
+
 if __name__ == "__main__":
 	main()
