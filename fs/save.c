@@ -90,6 +90,10 @@ static int take_bases(struct store_save *save)
 
 void save_note(struct mount *m, struct ticket_set *set, uint64_t parent, const char *name, const struct store_save *save)
 {
+	struct store_attr copy;
+
+	if (set && save->copy_ino && !store_getattr(m->store, save->copy_ino, &copy) && copy.parent)
+		tickets_parted(m->tickets, ticket_set_process(set), copy.parent, copy.name, save);
 	if (set) {
 		tickets_saved(m->tickets, set, parent, name, save);
 		shown_tell(m->shown, ticket_set_process(set), save->saved_ino, 0, 0);

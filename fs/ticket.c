@@ -529,6 +529,27 @@ void tickets_renamed(struct tickets *t, const struct process *who, uint64_t pare
 	seen_unlock(s);
 }
 
+void tickets_parted(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		    const struct store_save *save)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	struct record *r = record_find(s, client_find(s, who), parent, name);
+	for (size_t i = 0; r && i < r->count; i++) {
+		struct entry *e = &r->entries[i];
+		/* Of an older version the copy has nothing. */
+		if (e->ino != save->saved_ino || e->version < save->previous || e->oldest)
+			continue;
+		own_unref(s, e->own);
+		e->own = NULL;
+		e->own_count = 0;
+		e->ino = save->copy_ino;
+		e->version = 1;
+	}
+	seen_unlock(s);
+}
+
 void tickets_count(struct tickets *t, uint64_t *ret_tickets, uint64_t *ret_processes, uint64_t *ret_bytes)
 {
 	struct seen *s = &t->seen;

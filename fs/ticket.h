@@ -131,6 +131,13 @@ void tickets_unlinked(struct tickets *t, const struct process *who, uint64_t par
 void tickets_renamed(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
 		     uint64_t new_parent, const char *new_name);
 
+/*
+ * After a save that took a document back from another name, `name`, which a copy has now (save->copy_ino): what
+ * the process knew of the whole document by that name, it knows of the copy.
+ */
+void tickets_parted(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		    const struct store_save *save);
+
 /* Whether a save of this name through `set` comes from a process with an event loop (rule 4). As found when it froze. */
 bool ticket_set_events(const struct ticket_set *set);
 const struct process *ticket_set_process(const struct ticket_set *set);

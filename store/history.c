@@ -575,6 +575,7 @@ int history_apply(const struct history *h, struct db_txn *txn, struct job *job)
 
 	job->save->result = 0;
 	job->save->base = -1;
+	job->save->copy_ino = 0;
 	err = tree_target(txn, job->save, &a.target);
 	if (err)
 		return err == -ENOENT && nothing_to_append(job) ? 0 : err;

@@ -324,6 +324,7 @@ struct store_save {
 	uint64_t base_version;		/* of a base with `oldest`: the version that it was taken for */
 	uint64_t saved_ino, version;	/* the document, and the version it has now */
 	uint64_t previous;		/* the version it had before */
+	uint64_t copy_ino;		/* not 0: the document came back from another name, which this copy has, of one version */
 	uint64_t undo_version;		/* the store's */
 	int (*also)(struct store_save *save, struct db_txn *txn);	/* the store's: what else belongs to the transaction */
 

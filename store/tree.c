@@ -211,7 +211,7 @@ static int put_copy(struct db_txn *txn, uint64_t from, uint64_t copy, struct rec
 	return err ? err : entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
 }
 
-int tree_reclaim(struct db_txn *txn, struct tree_target *t, const struct store_save *save)
+int tree_reclaim(struct db_txn *txn, struct tree_target *t, struct store_save *save)
 {
 	char away[STORE_NAME_MAX + 1];
 	struct rec_attr a;
@@ -224,6 +224,8 @@ int tree_reclaim(struct db_txn *txn, struct tree_target *t, const struct store_s
 		err = copy_document(txn, t->ino, copy);
 	if (!err)
 		err = put_copy(txn, t->ino, copy, a, away);
+	if (!err)
+		save->copy_ino = copy;
 	/* The file is the one that the writer has made under the name. */
 	a = new_attr(save, STORE_DOCUMENT);
 	a.parent = t->parent;

@@ -22,9 +22,9 @@ int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_t
 
 /*
  * Merge rule 13, the lineage belongs to the name: a document that was renamed away (`f` to `f.bak`) comes back to the target's name, so that
- * what others saved in between is merged, and what it was renamed to becomes a copy of it.
+ * what others saved in between is merged, and what it was renamed to becomes a copy of it. Sets save->copy_ino.
  */
-int tree_reclaim(struct db_txn *txn, struct tree_target *t, const struct store_save *save);
+int tree_reclaim(struct db_txn *txn, struct tree_target *t, struct store_save *save);
 
 /*
  * The same for one that had been renamed away and was unlinked there: that took a backup's name from it, and nothing from this name's history. It is

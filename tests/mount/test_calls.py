@@ -313,5 +313,20 @@ def anew_by_reader(t):
 		os.unlink(t.path(backup))
 
 
+@case("who renames a session away and makes it anew goes on with the other name's, too")
+def both_go_on(t):
+	os.mkdir(t.path("e"))
+	for n, text in enumerate((b"[3]", b"[]", b"", b'{"a":1}')):
+		for i, other in enumerate(("{}.bak", "e/{}.bak", "e/{}")):
+			name = f"{n}{i}.json"
+			other = other.format(name)
+			write(t.path(name), b"[1]")
+			os.rename(t.path(name), t.path(other))
+			renaming(t.path(name), b"[2]")
+			write(t.path(other), text)
+			equal(read(t.path(name)), b"[2]", "the session")
+			equal(read(t.path(other)), text, f"{other}")
+
+
 if __name__ == "__main__":
 	main()
