@@ -6,6 +6,7 @@
 
 #include "control.h"
 #include "ops.h"
+#include "save.h"
 
 /* Whether the file's writes are drafts of a document. Lines that are too many for one stay plain bytes. */
 static bool is_document(struct mount *m, const struct store_attr *a)
@@ -209,11 +210,23 @@ static int create_empty(struct mount *m, fuse_req_t req, const struct process *w
 			struct store_attr *ret)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct store_save save = { .parent = parent, .name = name, .flags = STORE_SAVE_EMPTY | STORE_SAVE_KEEP | STORE_SAVE_SOON, .mode = mode & 07777,
-				   .uid = ctx->uid, .gid = ctx->gid, .pid = who->tgid, .writer_uid = ctx->uid };
-	int err = store_save(m->store, &save);
+	struct work w = { .save = {
+		.parent = parent, .name = name, .flags = STORE_SAVE_EMPTY | STORE_SAVE_KEEP | STORE_SAVE_SOON,
+		.mode = mode & 07777, .uid = ctx->uid, .gid = ctx->gid, .writer_uid = ctx->uid,
+	} };
+	struct ticket_set *set = NULL;
+	int err = tickets_freeze(m->tickets, who, &set);
 
-	return err ? err : store_getattr(m->store, save.saved_ino, ret);
+	/* It is a save as any: the look-up that found the name free is over, and what there is is its own. */
+	if (!err) {
+		tickets_created(m->tickets, set, who, parent, name);
+		save_fill(&w, m, set, who, parent, name);
+		err = store_save(m->store, &w.save);
+	}
+	if (!err)
+		save_note(m, set, parent, name, &w.save);
+	ticket_set_free(set);
+	return err ? err : store_getattr(m->store, w.save.saved_ino, ret);
 }
 
 static int create_plain(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode, int flags,

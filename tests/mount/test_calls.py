@@ -328,5 +328,16 @@ def both_go_on(t):
 			equal(read(t.path(other)), text, f"{other}")
 
 
+@case("who made a session by opening it to read, and saved it, empties it")
+def made_by_reader_emptied(t):
+	for change in (emptied, by_truncate):
+		path = t.path("b.json")
+		os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o644))
+		write(path, b"[1]\n")
+		change(path)
+		equal(read(path), b"", "contents")
+		os.unlink(path)
+
+
 if __name__ == "__main__":
 	main()
