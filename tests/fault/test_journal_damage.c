@@ -167,7 +167,8 @@ static void look(const char *dir, bool writing, const char *what, struct seen *r
 	for (unsigned i = 0; i < SESSIONS; i++)
 		ret->messages[i] = messages_in(s, i, what);
 	cr_assert_eq(store_verify(s, count_problem, NULL, &told, &problems), 0);
-	cr_assert_eq(problems, !writing && ret->told, "%s: verify, %s", what, writing ? "after it was opened for writing" : "before");
+	/* Who only reads sees also what a missing entry leaves until somebody writes: the next free number, say. */
+	cr_assert_eq(problems > 0, !writing && ret->told, "%s: verify, %s", what, writing ? "after it was opened for writing" : "before");
 	store_close(s);
 }
 
