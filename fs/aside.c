@@ -138,13 +138,15 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 	temps_forget(m->temps, &from);
 	if (from.kind == STORE_DOCUMENT && !(flags & STORE_EXCHANGE))
 		renamed_add(m->renamed, from.ino, parent, name, who, seen_of(m, who, parent, name));
-	if (from.kind == STORE_DOCUMENT)
+	if (exists && flags & STORE_EXCHANGE)
+		tickets_exchanged(m->tickets, who, parent, name, new_parent, new_name);
+	else if (from.kind == STORE_DOCUMENT)
 		tickets_renamed(m->tickets, who, parent, name, new_parent, new_name);
 	/* The process has put it there: it does not take the name for free any more. */
 	if (from.kind == STORE_SCRATCH && !(flags & STORE_EXCHANGE) && store_is_document_name(new_name))
 		tickets_unlinked(m->tickets, who, new_parent, new_name);
 	/* It was a temp file: what is written under that name next is another one, and not this document come back (rule 13). */
-	if (unread)
+	if (unread && !(flags & STORE_EXCHANGE))
 		tickets_unlinked(m->tickets, who, parent, name);
 	return 0;
 }

@@ -529,6 +529,31 @@ void tickets_renamed(struct tickets *t, const struct process *who, uint64_t pare
 	seen_unlock(s);
 }
 
+void tickets_exchanged(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		       uint64_t other_parent, const char *other_name)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	struct client *c = client_get(s, who);
+	struct record *a = c ? seen_get(s, c, parent, name) : NULL;
+	struct record *b = a ? seen_get(s, c, other_parent, other_name) : NULL;
+	if (b && a != b) {
+		struct record was = *a;
+
+		a->entries = b->entries;
+		a->count = b->count;
+		a->capacity = b->capacity;
+		b->entries = was.entries;
+		b->count = was.count;
+		b->capacity = was.capacity;
+		a->absent = b->absent = false;
+		list_append(&s->used[false], &a->used);
+		list_append(&s->used[false], &b->used);
+	}
+	seen_unlock(s);
+}
+
 void tickets_parted(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
 		    const struct store_save *save)
 {

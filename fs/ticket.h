@@ -131,6 +131,10 @@ void tickets_unlinked(struct tickets *t, const struct process *who, uint64_t par
 void tickets_renamed(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
 		     uint64_t new_parent, const char *new_name);
 
+/* The process exchanged two names: what it knows of each is of the other now. */
+void tickets_exchanged(struct tickets *t, const struct process *who, uint64_t parent, const char *name,
+		       uint64_t other_parent, const char *other_name);
+
 /*
  * After a save that took a document back from another name, `name`, which a copy has now (save->copy_ino): what
  * the process knew of the whole document by that name, it knows of the copy.

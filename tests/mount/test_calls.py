@@ -3,6 +3,7 @@
 Sequences of ordinary calls that once broke something: found by tests/fuzz/run ops, or by users. Each process of a case is one of its own.
 """
 import contextlib
+import ctypes
 import os
 import random
 import subprocess
@@ -337,6 +338,25 @@ def made_by_reader_emptied(t):
 		change(path)
 		equal(read(path), b"", "contents")
 		os.unlink(path)
+
+
+RENAME_EXCHANGE = 2
+
+
+def exchange(a, b):
+	require(not ctypes.CDLL(None).renameat2(-100, a.encode(), -100, b.encode(), RENAME_EXCHANGE), "renameat2")
+
+
+@case("after an exchange its process goes on with both")
+def exchanged(t):
+	for n, change in enumerate((emptied, by_truncate, lambda p: write(p, b"[]"))):
+		a, b = t.path(f"{n}a.json"), t.path(f"{n}b.json")
+		write(a, b"[1]\n")
+		write(b, b"[2, 3]\n")
+		exchange(a, b)
+		for path in (a, b):
+			change(path)
+			equal(read(path), b"[]" if n == 2 else b"", f"contents of {path}")
 
 
 if __name__ == "__main__":
