@@ -157,8 +157,10 @@ static void look_before(struct running *r, const struct op *op)
 	/* What was begun before the process's last save, and holds nothing more than that, changes nothing. */
 	if (op->what == OP_RENAME && is_document(op->to) && r->opened[op->name] < r->saved[op->to])
 		r->loose = true;
-	/* A file that is being written, and renamed to a document meanwhile. */
+	/* A file that is being written, or read (P3: of that nothing changes), and renamed to a document meanwhile. */
 	for (int i = 0; i < SLOTS; i++) {
+		r->loose |= op->what == OP_RENAME && is_document(op->to) && r->reads[i] == -2 - op->name;
+		r->loose |= (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP) && is_document(op->name) && r->reads[i] == -2 - op->to;
 		r->loose |= op->what == OP_RENAME && is_document(op->to) && r->writes[i] == -2 - op->name;
 		r->loose |= (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP) && is_document(op->name) && r->writes[i] == -2 - op->to;
 	}
@@ -173,8 +175,8 @@ static void look_after(struct running *r, const struct op *op, const struct resu
 		r->moved |= is_document(op->to);
 	if (op->what == OP_OPEN) {
 		r->writes[op->slot] = r->reads[op->slot] = -1;
-		if (!mine->ret && (op->flags & O_ACCMODE) != O_WRONLY && (is_document(op->name) || r->moved))
-			r->reads[op->slot] = op->name;
+		if (!mine->ret && (op->flags & O_ACCMODE) != O_WRONLY)
+			r->reads[op->slot] = is_document(op->name) || r->moved ? op->name : -2 - op->name;
 		if (!mine->ret && (op->flags & O_ACCMODE) != O_RDONLY)
 			r->writes[op->slot] = is_document(op->name) || r->moved ? op->name : -2 - op->name;
 	}
