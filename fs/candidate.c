@@ -287,7 +287,7 @@ void candidates_weigh(const struct seen *s, struct ticket_set *set, uint64_t par
 	for (size_t i = 0; i < set->count; i++) {
 		struct candidate *c = &set->candidates[i];
 
-		if (c->of == OF_PROCESS && !c->written && c->base.version != set->moment.newest.version &&
+		if (c->of == OF_PROCESS && !(c->base.flags & STORE_BASE_LATER) && c->base.version != set->moment.newest.version &&
 		    verdict_excludes(&v, &r->manner->reads, c->base.order))
 			c->base.flags |= STORE_BASE_UNLIKELY;
 	}

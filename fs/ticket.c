@@ -15,6 +15,7 @@
 #define EXITED_S 600
 #define MAX_BYTES (8u << 20)
 #define SECOND UINT64_C(1000000000)
+#define WRITTEN_MAX 32		/* own documents of a process under one name that no save has gone on from */
 #define TRIES 50	/* of what must not fail for want of memory, in a tenth of a second */
 
 struct tickets {
@@ -366,6 +367,33 @@ static int written_entry(struct seen *s, const struct candidate *chosen, const s
 	return 0;
 }
 
+/* Whether the save went on from this document of its process. */
+static bool is_base(const struct entry *e, const struct candidate *chosen)
+{
+	const struct store_base *b = &chosen->base;
+
+	return e->ino == b->ino && e->version == b->version && e->own_count == b->own_count &&
+	       (!e->own_count || !memcmp(e->own->versions + e->own_from, b->own, e->own_count * sizeof *b->own));
+}
+
+/*
+ * Each task has its own last document: `save(question); await answer; save(both)`. It counts until a save goes on from it, or replaces all
+ * there is; of a thread that goes step by step until its next. Beyond WRITTEN_MAX the oldest go.
+ */
+static void end_written(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen)
+{
+	size_t live = 0;
+
+	for (size_t i = r->count - 1u; i-- > 0;) {
+		struct entry *e = &r->entries[i];
+
+		if (!e->written || e->ended || e->first >= set->freeze.stamp)
+			continue;
+		if (!chosen || is_base(e, chosen) || (!set->events && e->thread == set->who.tid) || ++live >= WRITTEN_MAX)
+			e->ended = s->now;
+	}
+}
+
 static int set_written(struct seen *s, const struct ticket_set *set, struct record *r, const struct candidate *chosen,
 		       const struct store_save *save)
 {
@@ -380,15 +408,10 @@ static int set_written(struct seen *s, const struct ticket_set *set, struct reco
 		return 0;
 	if (written_entry(s, chosen, save, &e) < 0)
 		return -ENOMEM;
+	e.thread = set->who.tid;
 	err = record_append(s, r, &e);
-	if (!err) {
-		/* One committed since this save's handle was opened may hold more than this: both count until the next. */
-		for (size_t i = 0; i < r->count; i++) {
-			struct entry *before = &r->entries[i];
-			if (before->written && !before->ended && before->first < set->freeze.stamp)
-				before->ended = s->now;
-		}
-	}
+	if (!err)
+		end_written(s, set, r, chosen);
 	own_unref(s, e.own);
 	return err;
 }

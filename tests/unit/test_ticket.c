@@ -390,7 +390,7 @@ static const struct script scripts[] = {
 	{ "client: legacy HistoryService, two threads", "a:r10 a2:r10 a:o1 a2:o2 1=10T 2=10T 2:s11/10@10T 1=10T 1:s12/11@10T a:r12 a:o1 1=12T" },
 	{ "client: LangChain: created, then read and appended", "a:n0 a:o1 1=0T 1:s1/0@0T a:r1 a:o1 1=1T 1:s2/1@1T a:o1 1=2W" },
 	{ "client: LangChain: two create at once", "a:n0 b:n0 a:o1 1:s1/0@0T b:o2 2=0T 2:s2/1@0T b:o2 2=0+2W" },
-	{ "client: to_thread for each step", "A2:r10 A3:r10 A4:o1 1=10 1:s11/10@10 A5:o2 2=11W,10 2:s12/11@10 A2:o3 3=10+12W" },
+	{ "client: to_thread for each step", "A2:r10 A3:r10 A4:o1 1=10 1:s11/10@10 A5:o2 2=11W,10 2:s12/11@10 A2:o3 3=10+12W,11W" },
 	{ "client: LangChain.js: one read, then all from memory", "A:r10 A2:o1 1=10 1:s12/11@10 A3:o1 1=10+12W +9000s A:o1 1=10+12W" },
 	{ "client: write-file-atomic: frozen at the temp file", "A:r10 A:o1 A:r11 1=10T 1:s12/11@10T A:o1 1=10+12W,11T" },
 	{ "client: gemini renames a bad file away, starts anew", "A:r10 A:m A:n10 A:o1 1=10T" },
