@@ -108,7 +108,8 @@ static int find(struct replay *r)
 			at += whole_sectors(f.head.size);
 		}
 	}
-	qsort(r->found.data, r->found.size / sizeof(struct found), sizeof(struct found), by_number);
+	if (r->found.size)
+		qsort(r->found.data, r->found.size / sizeof(struct found), sizeof(struct found), by_number);
 	return err;
 }
 
