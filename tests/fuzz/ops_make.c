@@ -18,7 +18,9 @@ const char *name_of(unsigned name)
 
 static bool ends_in(const char *name, const char *end)
 {
-	return strcmp(name + strlen(name) - strlen(end), end) == 0;
+	size_t size = strlen(name), n = strlen(end);
+
+	return size >= n && strcmp(name + size - n, end) == 0;
 }
 
 bool is_lines(unsigned name)
