@@ -13,6 +13,7 @@
 
 #include "log.h"
 
+#define KEPT_PENDING (UINT64_C(4) << 20)	/* bytes that wait for the disk at most */
 #define FILES_MAX 1000
 #define MARK (S_IFREG | S_ISVTX | 0600)
 #define PIECE (1u << 20)
@@ -160,6 +161,9 @@ static int copy(struct mount *m, struct draft *d, uint64_t ino)
 		err = draft_read(d, at, buf, room, &got);
 		if (!err)
 			err = store_write(m->store, ino, at, buf, got);
+		/* Where memory is short, as it may be just now, it must not gather there. */
+		if (!err && (at + got) / KEPT_PENDING != at / KEPT_PENDING)
+			err = store_drain(m->store);
 	}
 	free(buf);
 	return err;
