@@ -3,18 +3,13 @@
 P1, P2, P3, P6 for an HTTP service: FastAPI over the unchanged HistoryService, served by uvicorn in one process, by uvicorn
 with worker processes, and by gunicorn with uvicorn's workers. 8 clients post at once; one that gets 200 has its message saved.
 """
-import contextlib
-import http.client
-import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 
 import packages
-from harness import QUICK, START_SECONDS, cases, in_threads, main, read, require
+from harness import QUICK, cases, in_threads, main
+from http_service import request, served
 from tally import text
 
 UVICORN = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--app-dir", packages.HERE, "chat_server:app"]
@@ -32,60 +27,6 @@ SERVICES = [
 	("gunicorn with 4 workers, sync", [*GUNICORN, "-w", "4", "-b"], [*MODULES, "gunicorn"], "sync", False),
 	("gunicorn with 4 workers, await between", [*GUNICORN, "-w", "4", "-b"], [*MODULES, "gunicorn"], "answer", False),
 ]
-
-
-class Connection(http.client.HTTPConnection):
-	"""One request over a Unix socket. Not kept alive, so that any worker may take it."""
-
-	def __init__(self, address):
-		super().__init__("service")
-		self.address = address
-
-	def connect(self):
-		self.sock = socket.socket(socket.AF_UNIX)
-		self.sock.connect(self.address)
-
-
-def request(address, method, path, body=None):
-	"""The status, and the body or its text."""
-	with contextlib.closing(Connection(address)) as c:
-		c.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
-		r = c.getresponse()
-		data = r.read()
-	return r.status, json.loads(data) if r.status == 200 else data.decode()
-
-
-@contextlib.contextmanager
-def served(t, words, directory):
-	"""Runs a server in a session of its own; gives its socket's address."""
-	place = t.place("server")
-	address = os.path.join(place, "socket")
-	bind = f"unix:{address}" if "-b" in words else address
-	with open(os.path.join(place, "log"), "wb") as log:
-		server = subprocess.Popen([*words, bind], env={**os.environ, "HISTORY": directory}, stdin=subprocess.DEVNULL, stdout=log,
-					  stderr=log, start_new_session=True)
-	try:
-		deadline = time.monotonic() + START_SECONDS
-		while not answers(address):
-			require(server.poll() is None and time.monotonic() < deadline, f"{words}: {read(log.name)[-2000:]}")
-			time.sleep(0.02)
-		yield address
-	finally:
-		server.terminate()
-		try:
-			server.wait(20)
-		except subprocess.TimeoutExpired:
-			pass
-		with contextlib.suppress(ProcessLookupError):
-			os.killpg(server.pid, signal.SIGKILL)
-		server.wait()
-
-
-def answers(address):
-	try:
-		return request(address, "GET", "/history/none")[0] == 200
-	except OSError:
-		return False
 
 
 def post_all(address, kind):
