@@ -1,3 +1,4 @@
+/* The member by which things in a list are told apart, and their identities by it. Pure; called while documents are merged as values. */
 #include "identity.h"
 
 #include <string.h>
