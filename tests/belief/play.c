@@ -82,7 +82,7 @@ struct op {
 	bool keep;		/* the loop, or the lock, is kept until the next */
 };
 
-struct agent {
+struct actor {
 	bool reader, done, waiting;
 	unsigned session, process, thread, number;
 	uint64_t next;
@@ -114,9 +114,9 @@ static struct play {
 	unsigned processes, sessions, users, threads, threads_used;
 	bool events, temp, hold_all;
 	double gap, hold, think, large, edits;
-	struct agent agents[AGENTS];
-	unsigned agent_count;
-	int locked[STAGE_PROCESSES];	/* agent, or -1 */
+	struct actor actors[ACTORS];
+	unsigned actor_count;
+	int locked[STAGE_PROCESSES];	/* actor, or -1 */
 	struct memory memory[STAGE_PROCESSES][STAGE_SESSIONS];
 	uint32_t notes;
 	char writer[NOTES];
@@ -146,7 +146,7 @@ static void trace_list(const struct list_of_notes *l)
 	trace("]");
 }
 
-static void trace_head(const struct agent *a, unsigned thread, const char *what)
+static void trace_head(const struct actor *a, unsigned thread, const char *what)
 {
 	trace("%12.3f ms  p%u.%-3u %c  %-7s ", (double)(stage_now - 5000 * SEC) / 1e6, a->process, thread, 'A' + a->number, what);
 }
@@ -158,13 +158,13 @@ static bool is_loop(void)
 
 /* ---- What an application does for a request ------------------------------------------------------------------- */
 
-static void add(struct agent *a, enum op_kind kind, uint64_t delay, bool keep)
+static void add(struct actor *a, enum op_kind kind, uint64_t delay, bool keep)
 {
 	if (a->count < OPS)
 		a->ops[a->count++] = (struct op){ .kind = kind, .delay = delay, .keep = keep };
 }
 
-static void add_change(struct agent *a, enum change c)
+static void add_change(struct actor *a, enum change c)
 {
 	add(a, CHANGE, 0, true);
 	a->ops[a->count - 1].change = c;
@@ -195,20 +195,20 @@ static uint64_t model_delay(struct dice *d)
 	return spread(d, run.hold, run.hold >= 1e9 ? 0.9 : 0.4, run.hold >= 80e6 ? 80e6 : 0, 180e9);
 }
 
-static void add_read(struct agent *a, uint64_t delay, bool keep)
+static void add_read(struct actor *a, uint64_t delay, bool keep)
 {
 	if (run.s->extra == EXISTS)
 		add(a, LOOK, delay, is_loop());
 	add(a, READ, run.s->extra == EXISTS ? 20 * US : delay, keep && is_loop());
 }
 
-static void add_save(struct agent *a, struct dice *d)
+static void add_save(struct actor *a, struct dice *d)
 {
 	add(a, OPEN, step_delay(d), is_loop());
 	add(a, CLOSE, step_delay(d) / 2, false);
 }
 
-static void tight(struct agent *a, struct dice *d, enum change c, uint64_t delay)
+static void tight(struct actor *a, struct dice *d, enum change c, uint64_t delay)
 {
 	add_read(a, delay, true);
 	add_change(a, c);
@@ -216,7 +216,7 @@ static void tight(struct agent *a, struct dice *d, enum change c, uint64_t delay
 	add_save(a, d);
 }
 
-static void from_memory(struct agent *a, struct dice *d, enum change c, uint64_t delay)
+static void from_memory(struct actor *a, struct dice *d, enum change c, uint64_t delay)
 {
 	add(a, LOCK_UP, delay, true);
 	add_change(a, c);
@@ -230,7 +230,7 @@ static bool needs_model(enum change c)
 }
 
 /* One save of the kind that the application does for the answer. */
-static void save_answer(struct agent *a, struct dice *d, enum change c, uint64_t delay)
+static void save_answer(struct actor *a, struct dice *d, enum change c, uint64_t delay)
 {
 	uint64_t model = needs_model(c) || run.hold_all ? model_delay(d) : 0;
 
@@ -260,7 +260,7 @@ static void save_answer(struct agent *a, struct dice *d, enum change c, uint64_t
 	}
 }
 
-static void turn(struct agent *a, struct dice *d)
+static void turn(struct actor *a, struct dice *d)
 {
 	switch (run.s->app) {
 	case HOLDER:
@@ -286,7 +286,7 @@ static void turn(struct agent *a, struct dice *d)
 	}
 }
 
-static void edit(struct agent *a, struct dice *d)
+static void edit(struct actor *a, struct dice *d)
 {
 	static const enum change kinds[] = { AGAIN, AGAIN, AGAIN, EDIT_CUT, EDIT_CUT, DELETE, DELETE, UNDO, UNDO, GROW, GROW, CLEAR };
 	enum change c = kinds[below(d, sizeof(kinds) / sizeof(*kinds))];
@@ -302,7 +302,7 @@ static void edit(struct agent *a, struct dice *d)
 	save_answer(a, d, c, 0);
 }
 
-static void plan(struct agent *a)
+static void plan(struct actor *a)
 {
 	struct dice *d = &a->dice;
 
@@ -321,7 +321,7 @@ static void plan(struct agent *a)
 
 /* ---- What the list becomes --------------------------------------------------------------------------------------- */
 
-static struct note say(const struct agent *a, bool user)
+static struct note say(const struct actor *a, bool user)
 {
 	static const double rates[2] = { 0.04, 0.15 };
 	struct dice d = dice_of(run.s->seed, run.notes, 77);
@@ -346,7 +346,7 @@ static void drop(struct list_of_notes *l, size_t at)
 	l->count--;
 }
 
-static void grow(struct agent *a, struct list_of_notes *l)
+static void grow(struct actor *a, struct list_of_notes *l)
 {
 	struct note n = say(a, false);
 
@@ -362,7 +362,7 @@ static void grow(struct agent *a, struct list_of_notes *l)
 	a->growing = n.id;
 }
 
-static void change(struct agent *a, struct list_of_notes *l, enum change c)
+static void change(struct actor *a, struct list_of_notes *l, enum change c)
 {
 	struct dice *d = &a->dice;
 	size_t i;
@@ -412,7 +412,7 @@ static void change(struct agent *a, struct list_of_notes *l, enum change c)
 /* ---- What must be there ---------------------------------------------------------------------------------------- */
 
 /* What a save of `a` must leave of `now`. Whether it removes something of it. */
-static bool expect(const struct agent *a, const struct list_of_notes *now, struct list_of_notes *ret)
+static bool expect(const struct actor *a, const struct list_of_notes *now, struct list_of_notes *ret)
 {
 	static size_t before[LIST_MAX];
 	size_t at = now->count, n = 0;
@@ -480,7 +480,7 @@ static size_t missing(const struct list_of_notes *a, const struct list_of_notes 
 }
 
 /* Whether the messages of the document stand in its order, by number. */
-static bool in_order(const struct agent *a, const struct list_of_notes *l)
+static bool in_order(const struct actor *a, const struct list_of_notes *l)
 {
 	uint32_t stamp = ++run.stamp, last = 0;
 
@@ -515,7 +515,7 @@ static size_t count_back(const struct list_of_notes *after)
 	return n;
 }
 
-static unsigned check(const struct agent *a, const struct list_of_notes *now, const struct store_save *save, bool stale)
+static unsigned check(const struct actor *a, const struct list_of_notes *now, const struct store_save *save, bool stale)
 {
 	static struct list_of_notes want, got;
 	struct tally *t = run.tally;
@@ -562,14 +562,14 @@ static unsigned check(const struct agent *a, const struct list_of_notes *now, co
 
 /* ---- Steps --------------------------------------------------------------------------------------------------------- */
 
-static unsigned thread_of(struct agent *a)
+static unsigned thread_of(struct actor *a)
 {
 	if (run.s->threads == POOL)
 		return 1 + (unsigned)below(&a->dice, run.threads);
 	return a->thread;
 }
 
-static void begin_request(struct agent *a)
+static void begin_request(struct actor *a)
 {
 	a->dice = dice_of(run.s->seed, a->number + 1, a->requests);
 	if (run.s->app != MEMORY)
@@ -588,12 +588,12 @@ static void begin_request(struct agent *a)
 	}
 }
 
-static bool is_left_out(const struct agent *a)
+static bool is_left_out(const struct actor *a)
 {
 	return run.mask && a->requests < STEPS && (run.mask->step[a->number][a->requests / 64] >> a->requests % 64 & 1);
 }
 
-static void do_read(struct agent *a, enum op_kind kind)
+static void do_read(struct actor *a, enum op_kind kind)
 {
 	struct stage_who who = { a->process, thread_of(a) };
 	static struct list_of_notes seen;
@@ -614,7 +614,7 @@ static void do_read(struct agent *a, enum op_kind kind)
 	}
 }
 
-static void do_open(struct agent *a)
+static void do_open(struct actor *a)
 {
 	struct stage_who who = { a->process, thread_of(a) };
 
@@ -627,7 +627,7 @@ static void do_open(struct agent *a)
 	}
 }
 
-static void do_close(struct agent *a)
+static void do_close(struct actor *a)
 {
 	struct stage_who who = { a->process, thread_of(a) };
 	static struct list_of_notes now;
@@ -659,7 +659,7 @@ static void do_close(struct agent *a)
 		run.failed = true;
 }
 
-static void do_lock_up(struct agent *a)
+static void do_lock_up(struct actor *a)
 {
 	struct memory *m = &run.memory[a->process][a->session];
 
@@ -676,8 +676,8 @@ static void do_lock_up(struct agent *a)
 
 static bool all_wait(unsigned session)
 {
-	for (unsigned i = 0; i < run.agent_count; i++) {
-		const struct agent *b = &run.agents[i];
+	for (unsigned i = 0; i < run.actor_count; i++) {
+		const struct actor *b = &run.actors[i];
 
 		if (!b->reader && !b->done && b->session == session && !b->waiting)
 			return false;
@@ -689,8 +689,8 @@ static void release(unsigned session)
 {
 	if (!all_wait(session))
 		return;
-	for (unsigned i = 0; i < run.agent_count; i++) {
-		struct agent *b = &run.agents[i];
+	for (unsigned i = 0; i < run.actor_count; i++) {
+		struct actor *b = &run.actors[i];
 
 		if (b->waiting && b->session == session) {
 			b->waiting = false;
@@ -699,7 +699,7 @@ static void release(unsigned session)
 	}
 }
 
-static uint64_t pause_of(struct agent *a)
+static uint64_t pause_of(struct actor *a)
 {
 	struct dice *d = &a->dice;
 
@@ -716,7 +716,7 @@ static uint64_t pause_of(struct agent *a)
 	}
 }
 
-static void next_request(struct agent *a)
+static void next_request(struct actor *a)
 {
 	a->requests++;
 	if (a->requests >= a->total || !session_room(stage_session(a->session), 64) || run.notes + 64 > NOTES) {
@@ -731,7 +731,7 @@ static void next_request(struct agent *a)
 }
 
 /* When the list is read again: after a poll's period, or when one likes. */
-static void reader_step(struct agent *a)
+static void reader_step(struct actor *a)
 {
 	if (!is_left_out(a)) {
 		if (run.s->extra == LISTING) {
@@ -750,7 +750,7 @@ static void reader_step(struct agent *a)
 			       (uint64_t)((double)a->period * uniform(&a->dice, 0.95, 1.05))) + 1;
 }
 
-static void user_step(struct agent *a)
+static void user_step(struct actor *a)
 {
 	const struct op *o = &a->ops[a->at];
 
@@ -796,11 +796,11 @@ static void user_step(struct agent *a)
 
 /* ---- The whole ------------------------------------------------------------------------------------------------------ */
 
-static struct agent *new_agent(bool reader, unsigned session)
+static struct actor *new_actor(bool reader, unsigned session)
 {
-	struct agent *a = &run.agents[run.agent_count];
+	struct actor *a = &run.actors[run.actor_count];
 
-	a->number = run.agent_count++;
+	a->number = run.actor_count++;
 	a->reader = reader;
 	a->done = a->waiting = false;
 	a->session = session;
@@ -854,11 +854,11 @@ static void set_up(const struct script *s)
 	run.think = fmin(run.think, most);
 	run.users = s->crowd == ALONE ? 1 : s->crowd == SPARSE ? 2 + (unsigned)below(&d, 3) : s->crowd == ONSET ? 8 : 2 + (unsigned)below(&d, 7);
 	run.sessions = dense || chance(&d, 0.6) ? 1 : 2;
-	run.agent_count = 0;
+	run.actor_count = 0;
 	saves = s->crowd == ONSET ? 40 : 60 + below(&d, 120);
 	for (unsigned n = 0; n < run.sessions; n++) {
-		for (unsigned i = 0; i < run.users && run.agent_count < AGENTS - 2; i++) {
-			struct agent *a = new_agent(false, n);
+		for (unsigned i = 0; i < run.users && run.actor_count < ACTORS - 2; i++) {
+			struct actor *a = new_actor(false, n);
 
 			a->total = saves / run.users + 1;
 			if (s->crowd == ALONE)
@@ -872,7 +872,7 @@ static void set_up(const struct script *s)
 	}
 	if (periods[s->extra] > 0) {
 		for (unsigned i = 0; i < 1 + (chance(&d, 0.2) ? 1u : 0u); i++)
-			new_agent(true, (unsigned)below(&d, run.sessions))->period = (uint64_t)periods[s->extra];
+			new_actor(true, (unsigned)below(&d, run.sessions))->period = (uint64_t)periods[s->extra];
 	}
 	if (s->crowd == ONSET)
 		run.users = 1;
@@ -885,7 +885,7 @@ static void set_up(const struct script *s)
 }
 
 /* The first requests of an onset are one user's alone. */
-static void start(struct agent *a)
+static void start(struct actor *a)
 {
 	struct dice d = dice_of(run.s->seed, 1000 + a->number, 0);
 
@@ -901,17 +901,17 @@ static void start(struct agent *a)
 }
 
 /* After its part alone the first of an onset is joined by the rest. */
-static void onset(const struct agent *first)
+static void onset(const struct actor *first)
 {
 	if (run.s->crowd != ONSET || first->number || first->requests + 6 != first->total || first->at)
 		return;
-	for (unsigned i = 1; i < run.agent_count; i++) {
-		struct agent *a = &run.agents[i];
+	for (unsigned i = 1; i < run.actor_count; i++) {
+		struct actor *a = &run.actors[i];
 
 		if (!a->reader && !a->done && a->next == NEVER)
 			a->next = stage_now + below(&a->dice, 500 * US);
 	}
-	run.users = run.agent_count;
+	run.users = run.actor_count;
 	run.edits = fmin(run.edits, 0.05);
 }
 
@@ -930,19 +930,19 @@ bool play(const struct script *s, const struct mask *mask, unsigned until, struc
 	for (unsigned i = 0; i < STAGE_PROCESSES; i++)
 		events[i] = run.events;
 	stage_begin(s->mode, run.processes, events);
-	for (unsigned i = 0; i < run.agent_count; i++) {
-		start(&run.agents[i]);
-		if (mask && mask->agent[i]) {
-			run.agents[i].done = true;
-			run.agents[i].next = NEVER;
+	for (unsigned i = 0; i < run.actor_count; i++) {
+		start(&run.actors[i]);
+		if (mask && mask->actor[i]) {
+			run.actors[i].done = true;
+			run.actors[i].next = NEVER;
 		}
 	}
 	for (;;) {
-		struct agent *a = NULL;
+		struct actor *a = NULL;
 
 		left = 0;
-		for (unsigned i = 0; i < run.agent_count; i++) {
-			struct agent *b = &run.agents[i];
+		for (unsigned i = 0; i < run.actor_count; i++) {
+			struct actor *b = &run.actors[i];
 
 			left += !b->reader && !b->done;
 			if (!a || b->next < a->next)
@@ -952,7 +952,7 @@ bool play(const struct script *s, const struct mask *mask, unsigned until, struc
 			break;
 		int owner = run.locked[a->process];
 		if (owner >= 0 && (unsigned)owner != a->number) {
-			a->next = run.agents[owner].next + 1 + a->number;
+			a->next = run.actors[owner].next + 1 + a->number;
 			continue;
 		}
 		stage_now = a->next > stage_now ? a->next : stage_now + 1;
@@ -963,10 +963,10 @@ bool play(const struct script *s, const struct mask *mask, unsigned until, struc
 			onset(a);
 		}
 	}
-	for (unsigned i = 0; i < run.agent_count; i++) {
-		if (run.agents[i].handle)
-			stage_drop(run.agents[i].handle);
-		run.agents[i].handle = NULL;
+	for (unsigned i = 0; i < run.actor_count; i++) {
+		if (run.actors[i].handle)
+			stage_drop(run.actors[i].handle);
+		run.actors[i].handle = NULL;
 	}
 	stage_end();
 	return run.failed;

@@ -52,11 +52,11 @@ struct tally {
 
 enum wrong { W_KEPT = 1, W_LOST = 2, W_DOUBLED = 4, W_ORDER = 8 };
 
-#define AGENTS 16
+#define ACTORS 16
 #define STEPS 8192
 struct mask {
-	bool agent[AGENTS];	/* left out */
-	uint64_t step[AGENTS][STEPS / 64];	/* its requests, or reads, that are left out */
+	bool actor[ACTORS];	/* left out */
+	uint64_t step[ACTORS][STEPS / 64];	/* its requests, or reads, that are left out */
 };
 
 /* Plays it; adds to *tally. Ends at the first save where something of `until` is wrong: then true. `mask` and `trace` may be NULL. */

@@ -55,13 +55,13 @@ static bool fails(const struct script *s, const struct mask *m, unsigned wrong)
 /* Leaves out what the failure does not need. */
 static void shrink(const struct script *s, struct mask *m, unsigned wrong)
 {
-	for (unsigned i = 0; i < AGENTS; i++) {
-		m->agent[i] = true;
-		m->agent[i] = fails(s, m, wrong);
+	for (unsigned i = 0; i < ACTORS; i++) {
+		m->actor[i] = true;
+		m->actor[i] = fails(s, m, wrong);
 	}
 	for (int round = 0; round < 2; round++) {
-		for (unsigned i = 0; i < AGENTS; i++) {
-			for (size_t piece = 1024; piece && !m->agent[i]; piece /= 2) {
+		for (unsigned i = 0; i < ACTORS; i++) {
+			for (size_t piece = 1024; piece && !m->actor[i]; piece /= 2) {
 				for (size_t at = 0; at + piece <= 1024; at += piece) {
 					struct mask before = *m;
 
