@@ -459,6 +459,8 @@ static int relink(struct db_txn *txn, uint64_t parent, const char *name, uint64_
 		return err;
 	a.parent = parent;
 	a.ctime = time_now();
+	if (a.kind == STORE_DOCUMENT)
+		a.flags |= ATTR_RENAMED;
 	err = attr_put(txn, ino, &a, name);
 	return err ? err : entry_put(txn, parent, REC_ENTRY, name, ino, a.kind);
 }

@@ -65,9 +65,12 @@ struct rec_super {
 	int64_t created;
 } __attribute__((packed));
 
+#define ATTR_RENAMED 1u	/* not saved by its present name since it was given that */
+
 struct rec_attr {
 	uint8_t kind;
-	uint8_t unused[3];
+	uint8_t flags;
+	uint8_t unused[2];
 	uint32_t mode, uid, gid;
 	uint64_t parent;
 	uint64_t size;			/* scratch; of an unlinked document: the directory it was in */

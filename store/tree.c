@@ -60,6 +60,9 @@ static int take_former(struct db_txn *txn, const struct store_save *save, struct
 
 	if (!err)
 		err = attr_get(txn, e.ino, &a, own);
+	/* What was saved by the name that it was given is a file of that name. */
+	if (!err && a.parent && !(a.flags & ATTR_RENAMED))
+		err = -ENOENT;
 	if (!err && a.parent && !(save->flags & STORE_SAVE_LINEAGE) && !knew(save, e.ino))
 		err = -ENOENT;
 	if (err)
@@ -206,6 +209,7 @@ static int put_copy(struct db_txn *txn, uint64_t from, uint64_t copy, struct rec
 	int err = record_get(txn, &key, &head, sizeof(head), NULL);
 
 	a.mtime_version = !err && a.mtime_version == head.version ? 1 : 0;
+	a.flags = 0;
 	if (!err)
 		err = attr_put(txn, copy, &a, away);
 	return err ? err : entry_put(txn, a.parent, REC_ENTRY, away, copy, STORE_DOCUMENT);
@@ -376,11 +380,20 @@ int tree_make_document(struct db_txn *txn, struct tree_target *t)
 	return err ? err : attr_put(txn, t->ino, &t->attr, t->name);
 }
 
+/* Whether the writer knows it by the name that it has. */
+static bool is_by_name(const struct tree_target *t, const struct store_save *save)
+{
+	return save->name && save->parent == t->parent && strcmp(save->name, t->name) == 0;
+}
+
 int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct store_save *save)
 {
 	struct rec_attr a = t->attr;
+	bool renamed = (a.flags & ATTR_RENAMED) && is_by_name(t, save);
 	int err = 0;
 
+	if (renamed)
+		a.flags &= ~ATTR_RENAMED;
 	if (t->document && (save->flags & STORE_SAVE_MTIME) && !(save->result & STORE_SAVED_MERGED)) {
 		a.mtime = time_pack(save->mtime);
 		a.mtime_version = save->version;
@@ -388,7 +401,7 @@ int tree_link_document(struct db_txn *txn, struct tree_target *t, const struct s
 		return attr_put(txn, t->ino, &a, t->name);
 	}
 	if (t->document)
-		return 0;
+		return renamed ? attr_put(txn, t->ino, &a, t->name) : 0;
 	err = has_version(txn, t->ino);
 	if (!err && t->linked) {
 		if (a.size)

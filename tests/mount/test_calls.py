@@ -359,5 +359,28 @@ def exchanged(t):
 			equal(read(path), b"[]" if n == 2 else b"", f"contents of {path}")
 
 
+def in_place_shorter(path, data):
+	with open(path, "r+b") as f:
+		f.write(data)
+		f.truncate()
+
+
+@cases("what is written to a session under its new name stays there: {}", [
+	(f"{way.__name__}, {away}, {text}", way, away, text) for way in (truncating, renaming, in_place_shorter)
+	for away in ("a.json.bak", "old.json", "a.json.1") for text in ("[]", "[0]")])
+def written_away(t, name, way, away, text):
+	path, other = t.path("a.json"), t.path(away)
+	for _ in range(2):
+		write(path, text.encode())
+		read(path)
+		os.rename(path, other)
+		way(other, b'["x", "y"]')
+		write(path, text.replace("]", ', "new"]' if text != "[]" else '"new"]').encode())
+		equal(read(path), text.replace("]", ', "new"]' if text != "[]" else '"new"]').encode(), "made anew")
+		equal(read(other), b'["x", "y"]', "what was written")
+		os.unlink(path)
+		os.unlink(other)
+
+
 if __name__ == "__main__":
 	main()
