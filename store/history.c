@@ -155,6 +155,14 @@ static int take_outlines(struct apply *a)
 	return err;
 }
 
+/* Only documents of one kind are told apart by their messages. */
+static bool is_apart(const struct view_frame *base, const struct view_frame *written)
+{
+	return base->kind != written->kind ||
+	       (base->kind == DOC_FREE && (base->head_size != written->head_size ||
+					   memcmp(base->bytes, written->bytes, base->head_size)));
+}
+
 static int load_candidate(struct apply *a, const struct store_base *base)
 {
 	struct merge_candidate *c = &a->candidates[a->count];
@@ -171,6 +179,7 @@ static int load_candidate(struct apply *a, const struct store_base *base)
 		a->bases[a->count].flags &= ~STORE_BASE_LATER;
 	}
 	c->base = &a->bases[a->count];
+	c->apart = !a->as_text && is_apart(c->view->frame, a->job->frame);
 	err = a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
 	if (!err && !a->as_text)
 		merge_removed(&a->job->written, c, a->current);

@@ -448,6 +448,8 @@ static size_t count_unmatched(const struct written *w, const struct merge_candid
  */
 static bool contained(const struct written *w, const struct merge_candidate *c)
 {
+	if (c->apart)
+		return false;
 	if (!c->diff.added)
 		return true;
 	if (w->outline || c->diff.added > MOVED_MAX)

@@ -382,5 +382,17 @@ def written_away(t, name, way, away, text):
 		os.unlink(other)
 
 
+@cases("what is renamed over a file that was made meanwhile is there: {}", [
+	(f"{text}, {there}", text, there) for text in ('{"c": "x"}', '{"c": ["x"]}', '{"id": 1, "messages": []}', '["x"]', "[]", "5")
+	for there in ("", '{"c": "y"}', "{}")])
+def made_meanwhile(t, name, text, there):
+	for source in ("a.json.bak", "x.tmp", "a.tmp.json"):
+		write(t.path(source), text.encode())
+		write(t.path("a.json"), there.encode())
+		os.rename(t.path(source), t.path("a.json"))
+		equal(read(t.path("a.json")), text.encode(), f"renamed from {source}")
+		os.unlink(t.path("a.json"))
+
+
 if __name__ == "__main__":
 	main()
