@@ -273,6 +273,8 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 	*ret_fresh = false;
 	/* Who has set it aside makes it anew, and it is his. */
 	if (!err && aside_make(m->asides, who, parent, name) && !(err = give_owner(m, req, mode, a))) {
+		if (processes_events(m->processes, who))
+			tickets_unlooked(m->tickets, who, parent, name);
 		/* Who only reads has nothing to close that would empty it. */
 		if ((fi->flags & O_ACCMODE) == O_RDONLY && !(err = save_truncate(m, who, a, 0)))
 			err = store_getattr(m->store, a->ino, a);

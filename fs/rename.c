@@ -136,7 +136,8 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 {
 	struct work w = { .rename = true };
 	struct store_save *save = &w.save;
-	bool renamed = renamed_by(m->renamed, parent, name, who, NULL, NULL);
+	enum renamed_seen seen = RENAMED_NOTHING;
+	bool renamed = renamed_by(m->renamed, parent, name, who, NULL, &seen);
 	uint64_t former = from->temp ? from->temp->parent : from->attr.parent;
 	int err = take_bytes(m, from, to);
 
@@ -161,7 +162,8 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 			save->flags |= STORE_SAVE_MTIME;
 			save->mtime = from->attr.mtime;
 		}
-		if (renamed)
+		/* What it renamed away, and did not know, it did not mean to take from the name. */
+		if (renamed && seen == RENAMED_ABSENT)
 			save->flags |= STORE_SAVE_LINEAGE;
 		if (from->unseen)
 			save->flags |= STORE_SAVE_UNSEEN;

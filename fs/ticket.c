@@ -180,6 +180,18 @@ void tickets_created(struct tickets *t, struct ticket_set *set, const struct pro
 	seen_unlock(s);
 }
 
+void tickets_unlooked(struct tickets *t, const struct process *who, uint64_t parent, const char *name)
+{
+	struct seen *s = &t->seen;
+
+	seen_lock(s);
+	struct client *c = client_find(s, who);
+	struct entry *e = c ? newest_of_thread(record_find(s, c, parent, name), who) : NULL;
+	if (e && !e->version && --e->count == 0)
+		e->ended = s->now;
+	seen_unlock(s);
+}
+
 void ticket_set_free(struct ticket_set *set)
 {
 	if (!set)
@@ -339,9 +351,11 @@ static int written_entry(struct seen *s, const struct candidate *chosen, const s
 {
 	bool same = save->version == save->previous;
 	bool comparable = chosen && chosen->base.ino == save->saved_ino;
-	uint64_t version = !comparable ? 0 : chosen->base.oldest ? save->base_version : chosen->base.version;
+	uint64_t version = comparable && !chosen->base.oldest ? chosen->base.version : 0;
 	struct entry e = { .ino = save->saved_ino, .version = save->version, .first = s->now, .last = s->now, .written = true };
 
+	if (version < save->base_version)
+		version = save->base_version;
 	if (chosen && !(save->flags & STORE_SAVE_REPLACE) && version < save->previous) {
 		e.version = version;
 		if (comparable) {

@@ -62,6 +62,11 @@ void tickets_begin(struct ticket_set *set, const struct process *who);
  * ticket belongs to this save: beside the base that it is made from it uses up this one, so that none is left over.
  */
 void tickets_created(struct tickets *t, struct ticket_set *set, const struct process *who, uint64_t parent, const char *name);
+/*
+ * The file is being created in an event loop that has set aside what has the name: the kernel's look-up for that told nobody that
+ * there is none. Its ticket goes.
+ */
+void tickets_unlooked(struct tickets *t, const struct process *who, uint64_t parent, const char *name);
 
 /* Through this set a file is opened for writing. Of a process the last few are remembered, for tickets_reread. */
 void tickets_writing(struct ticket_set *set, uint64_t ino);

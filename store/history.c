@@ -155,7 +155,7 @@ static int take_outlines(struct apply *a)
 	return err;
 }
 
-/* Only documents of one kind are told apart by their messages. */
+/* Without messages only what stands around them tells documents apart. */
 static bool is_apart(const struct view_frame *base, const struct view_frame *written)
 {
 	return base->kind != written->kind ||
@@ -178,8 +178,15 @@ static int load_candidate(struct apply *a, const struct store_base *base)
 		a->bases[a->count].own_count = 0;
 		a->bases[a->count].flags &= ~STORE_BASE_LATER;
 	}
+	/* Who knew that there is none knows all there is. */
+	if (a->head.unlinked && !base->version && !base->own_count) {
+		a->bases[a->count].ino = a->target.ino;
+		a->bases[a->count].version = a->head.version;
+		store_view_unref(c->view);
+		c->view = store_view_ref(a->current);
+	}
 	c->base = &a->bases[a->count];
-	c->apart = !a->as_text && is_apart(c->view->frame, a->job->frame);
+	c->apart = !a->as_text && !a->job->written.count && is_apart(c->view->frame, a->job->frame);
 	err = a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
 	if (!err && !a->as_text)
 		merge_removed(&a->job->written, c, a->current);

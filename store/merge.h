@@ -47,7 +47,7 @@ struct merge_candidate {
 	uint64_t removed;		/* current messages that the document would remove */
 	bool meant;			/* nothing tells that it is not the base */
 	bool doubted;			/* only equal texts do */
-	bool apart;			/* a document of another kind: it contains nothing of this one */
+	bool apart;			/* neither has messages, and they differ: it contains nothing of this one */
 };
 
 /* Matches in the candidate's diff what is there but stands at another place, and sets `removed`. Not by outlines. */

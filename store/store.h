@@ -321,7 +321,7 @@ struct store_save {
 	int base;			/* index of the base that was chosen, or -1 */
 	bool certain;			/* no other may be meant */
 	bool grown;			/* its last message is that of what the process wrote last, and more */
-	uint64_t base_version;		/* of a base with `oldest`: the version that it was taken for */
+	uint64_t base_version;		/* the version of the document that the base was taken for; 0: of none */
 	uint64_t saved_ino, version;	/* the document, and the version it has now */
 	uint64_t previous;		/* the version it had before */
 	uint64_t copy_ino;		/* not 0: the document came back from another name, which this copy has, of one version */

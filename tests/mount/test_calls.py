@@ -399,5 +399,54 @@ def made_meanwhile(t, name, text, there):
 		os.unlink(t.path("a.json"))
 
 
+@case("what a process makes of a name that it had removed is as it wrote it")
+def after_removal(t):
+	path, temp = t.path("b.json"), t.path("a.json.tmp")
+	write(path, b'{"n": 5, "o": {"k": 0}}')
+	os.rename(path, t.path("a.json.bak"))
+	os.unlink(t.path("a.json.bak"))
+	for n, text in enumerate((b'[{"c": "14"}]', b'{"n": 16, "o": {"k": 0}}', b'[{"c": "18"}, 5]', b'[\n  1,\n  {"c": "19"}\n]')):
+		if n % 2:
+			write(temp, text)
+			os.rename(temp, path)
+		else:
+			write(path, text)
+	equal(read(path), text, "contents")
+
+
+ARCHIVE = """
+import os, select, sys
+
+directory, away, how, told = sys.argv[1:5]
+path, away, temp = (os.path.join(directory, name) for name in ("a.json", away, "x.tmp"))
+loop = select.epoll()
+
+def save(text):
+	with open(temp if how == "temp" else path, "w") as f:
+		f.write(text)
+	if how == "temp":
+		os.rename(temp, path)
+
+save("[1, 2]")
+open(path).read()
+os.rename(path, away)
+if told == "told":
+	try:
+		open(path)
+	except FileNotFoundError:
+		pass
+save("[10]")
+"""
+
+
+# In the middle of a save by backup and temp file another task may be told that there is none (rule 15).
+@cases("an event loop renames a session away and begins anew: {}", [
+	(", ".join(filter(None, (away, how, told))), away, how, told) for away in ("q", "old.json", "a.json.bak", "a.json.1") for how in ("truncating", "temp") for told in ("", "told")
+	if not (told and away.startswith("a.json."))])
+def archived(t, name, away, how, told):
+	elsewhere(ARCHIVE, t.dir, away, how, told)
+	equal([read(t.path("a.json")), read(t.path(away))], [b"[10]", b"[1, 2]"], "contents")
+
+
 if __name__ == "__main__":
 	main()
