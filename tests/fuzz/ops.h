@@ -1,7 +1,9 @@
 /*
  * The fuzzer of filesystem operations: random sequences of system calls by several processes on a mount.
  *
- *	ops.c		batches of sequences, replays, shrinking
+ *	ops.c		workers, and what they add up to
+ *	ops_batch.c	batches of sequences
+ *	ops_found.c	what was found: replays, shrinking, families
  *	ops_make.c	what a sequence is made of, and how it is told
  *	ops_call.c	one call, as an actor makes it
  *	ops_actor.c	actors: a forked process, a thread of it, another process, an executed program; and what asks them
@@ -13,6 +15,7 @@
 #ifndef FUZZ_OPS_H
 #define FUZZ_OPS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,12 +75,49 @@ struct result {
 
 enum { SIDE_MOUNT, SIDE_PLAIN, SIDES };
 
+/* ops.c */
+#define BATCH 2000	/* sequences on one store */
+#define FAMILIES 200
+#define REASON_MAX 160
+#define TOLD_MAX 16
+
+struct family {
+	char reason[REASON_MAX];
+	unsigned count;			/* 0: unused */
+	uint64_t first;			/* the number of a sequence */
+	unsigned told;
+	uint64_t calls[TOLD_MAX], numbers[TOLD_MAX];	/* of those that were told: which calls, and the sequence */
+};
+
+/* Shared by all workers. */
+struct run {
+	uint64_t seed, first, count;
+	unsigned found_max;
+	_Atomic uint64_t next_batch, sequences, calls, kills, verified;
+	pthread_mutex_t lock;		/* also held by who prints several lines */
+	_Atomic unsigned found;		/* changes under `lock` */
+	struct family families[FAMILIES];	/* under `lock` */
+};
+extern struct run *run;
+
+/* ops_batch.c */
+void run_batch(uint64_t first, unsigned count);
+const char *options_of(uint64_t number);	/* of the mount */
+
+/* ops_found.c */
+struct outcome;
+void report(const struct sequence *s, const char *why);
+void report_batch(uint64_t first, unsigned count, const char *why);	/* it can't be told which of them */
+void find_damage(uint64_t first, unsigned count, const char *why);	/* one of them damages the store */
+void tell_families(void);
+
 /* ops_make.c */
 void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret);
 const char *name_of(unsigned name);			/* relative to the sequence's directory */
 bool is_document(unsigned name);
 bool is_lines(unsigned name);
 size_t make_text(uint64_t number, const struct op *op, char buf[TEXT_MAX]);
+const char *word_of(const struct op *op);
 void tell_op(const struct op *op, char *buf, size_t size);
 void tell_sequence(const struct sequence *s, const struct result *results);	/* `results` may be NULL */
 uint64_t random_next(uint64_t *state);
@@ -126,12 +166,15 @@ bool world_make(struct world *w, const char *options);
 bool world_remount(struct world *w);		/* after a kill of the daemon */
 bool world_verify(const struct world *w, char *why, size_t size);
 bool world_alive(const struct world *w);
+bool world_sync(const struct world *w);
+void world_new_actors(struct world *w);
 void world_end(struct world *w);
 bool world_unmount(struct world *w);		/* cleanly */
 
 /* ops_check.c */
 struct outcome {
 	bool failed;
+	bool stuck;		/* a call did not come back */
 	char why[1024];
 	struct result results[OPS_MAX];
 	char *tree;		/* what is there in the end, malloced; NULL: not known */

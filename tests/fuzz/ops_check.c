@@ -83,6 +83,7 @@ static bool ask(struct running *r, int actor, const struct op *op)
 		return true;
 	if (!seat->pid)
 		return false;
+	r->out->stuck = true;
 	fail(r->out, world_alive(r->world) ? "a call does not come back" : "the daemon died");
 	return false;
 }
@@ -214,10 +215,10 @@ static void compare(struct running *r, const struct op *op, struct seat *seat)
 	if (r->loose || (op->what == OP_FSTAT && documents > 1))
 		return;
 	if (mine->ret != plain->ret || mine->error != plain->error)
-		fail(r->out, "call %u: %lld %s, on a plain directory %lld %s", op->id, (long long)mine->ret, mine->error ? strerrorname_np(mine->error) : "",
+		fail(r->out, "call %u (%s): %lld %s, on a plain directory %lld %s", op->id, word_of(op), (long long)mine->ret, mine->error ? strerrorname_np(mine->error) : "",
 		     (long long)plain->ret, plain->error ? strerrorname_np(plain->error) : "");
 	else if (reads && (mine->size != plain->size || memcmp(seat->data[SIDE_MOUNT], seat->data[SIDE_PLAIN], mine->size)))
-		fail(r->out, "call %u gives \"%.*s\", on a plain directory \"%.*s\"", op->id, (int)(mine->size > 300 ? 300 : mine->size), seat->data[SIDE_MOUNT],
+		fail(r->out, "call %u (%s) gives \"%.*s\", on a plain directory \"%.*s\"", op->id, word_of(op), (int)(mine->size > 300 ? 300 : mine->size), seat->data[SIDE_MOUNT],
 		     (int)(plain->size > 300 ? 300 : plain->size), seat->data[SIDE_PLAIN]);
 }
 
@@ -231,7 +232,7 @@ static void look_for_faults(struct running *r, const struct op *op, const struct
 		if (mine->error == ESTALE && r->removed && op->what >= OP_CLOSE && op->what <= OP_FUTIME)
 			r->loose = true;
 		else if (mine->error == faults[i])
-			fail(r->out, "call %u: %s", op->id, strerrorname_np(mine->error));
+			fail(r->out, "call %u (%s): %s", op->id, word_of(op), strerrorname_np(mine->error));
 	}
 }
 
@@ -406,7 +407,7 @@ bool same_tree(struct world *w, const struct sequence *s, const char *tree, char
 	snprintf(r.dir[SIDE_MOUNT], sizeof(r.dir[0]), "%s/s%llu", w->mount, (unsigned long long)s->number);
 	text = look_at_tree(&r);
 	same = text && strcmp(text, tree) == 0;
-	snprintf(why, size, "there was: %.450safter the daemon was killed: %.450s", tree, text ? text : out.why);
+	snprintf(why, size, "after the daemon was killed there is:\n%.450sthere was:\n%.450s", text ? text : out.why, tree);
 	free(text);
 	return same;
 }

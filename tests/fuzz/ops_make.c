@@ -293,6 +293,18 @@ void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret)
 
 static const char *const actors[] = { "A", "A's thread", "B", "C (executed)", "forked" };
 
+const char *word_of(const struct op *op)
+{
+	static const char *const words[OP_KINDS] = {
+		"open", "truncate", "rename", "unlink", "mkdir", "rmdir", "symlink", "link", "stat", "chmod", "chown", "utimensat",
+		"close", "write", "pwrite", "read", "pread", "ftruncate", "dup", "fsync", "fdatasync", "fstat", "fchmod", "futimens",
+		"read whole file", "save", "save and rename", "add", "add and rename", "append",
+		"list", "fsync of a directory", "fork", "exec", "kill",
+	};
+
+	return op->what < OP_KINDS ? words[op->what] : "look";
+}
+
 static void tell_flags(int flags, char *buf, size_t size)
 {
 	static const struct {

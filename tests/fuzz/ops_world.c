@@ -69,6 +69,15 @@ static void end_actors(void)
 		actor_kill(i);
 }
 
+void world_new_actors(struct world *w)
+{
+	end_actors();
+	for (int i = 0; i < SEATS; i++) {
+		if (i != ACTOR_THREAD && i != ACTOR_CHILD)
+			actor_start(i);
+	}
+}
+
 bool world_make(struct world *w, const char *options)
 {
 	struct stat st;
@@ -84,11 +93,18 @@ bool world_make(struct world *w, const char *options)
 	snprintf(w->log, sizeof(w->log), "%s/log", w->dir);
 	if (mkdir(w->mount, 0755) || mkdir(w->plain, 0755) || !start(w))
 		return false;
-	for (int i = 0; i < SEATS; i++) {
-		if (i != ACTOR_THREAD && i != ACTOR_CHILD)
-			actor_start(i);
-	}
+	world_new_actors(w);
 	return true;
+}
+
+bool world_sync(const struct world *w)
+{
+	int fd = open(w->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool synced = fd >= 0 && !fsync(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return synced;
 }
 
 bool world_alive(const struct world *w)
@@ -108,7 +124,7 @@ bool world_remount(struct world *w)
 	return true;
 }
 
-static int run(char *const argv[], const char *log)
+static int execute(char *const argv[], const char *log)
 {
 	pid_t pid;
 	int status, fd;
@@ -132,7 +148,7 @@ bool world_verify(const struct world *w, char *why, size_t size)
 	FILE *f;
 
 	snprintf(log, sizeof(log), "%s/verify", w->dir);
-	if (!run(argv, log))
+	if (!execute(argv, log))
 		return true;
 	f = fopen(log, "re");
 	if (f) {
@@ -150,7 +166,7 @@ bool world_unmount(struct world *w)
 
 	end_actors();
 	snprintf(log, sizeof(log), "%s/unmount", w->dir);
-	for (int i = 0; i < 50 && run(argv, log); i++)
+	for (int i = 0; i < 50 && execute(argv, log); i++)
 		wait_ms(20);
 	for (int ms = 0; ms < START_MS; ms++) {
 		if (waitpid(w->daemon, &status, WNOHANG) == w->daemon) {
