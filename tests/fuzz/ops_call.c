@@ -144,43 +144,92 @@ static int no_dots(const struct dirent *e)
 	return e->d_name[0] != '.';
 }
 
-static int list(int base, unsigned name, struct data *d, bool whole)
+/*
+ * What a look-up says of a file and what it reads. The attributes that come with the look-up are asked for again in every fourth sequence only: that
+ * is one more request to the daemon.
+ */
+static int look_into(const struct seat *seat, int base, const char *path, struct data *d)
+{
+	int fd = openat(base, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), err;
+	size_t asked;
+	ssize_t n;
+	struct statx x;
+
+	if (fd < 0)
+		return -1;
+	n = statx(fd, "", AT_EMPTY_PATH | (seat->number % 4 ? AT_STATX_DONT_SYNC : 0), STATX_BASIC_STATS, &x);
+	if (!n) {
+		add_stat(d, &(struct stat){ .st_mode = x.stx_mode, .st_uid = x.stx_uid, .st_gid = x.stx_gid, .st_size = (off_t)x.stx_size,
+					    .st_mtim = { x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec } });
+		add(d, ": ", 2);
+		/* Less than was asked for is all. */
+		do {
+			asked = DATA_MAX - d->size;
+			n = read(fd, d->bytes + d->size, asked);
+			d->size += n > 0 ? (size_t)n : 0;
+		} while (n > 0 && (size_t)n == asked);
+	}
+	err = errno;
+	close(fd);
+	errno = err;
+	return n < 0 ? -1 : 0;
+}
+
+static void look_at(const struct seat *seat, int base, const char *path, bool file, struct data *d)
+{
+	char target[64];
+	struct stat st;
+	ssize_t n;
+
+	add(d, " ", 1);
+	if (file) {
+		if (look_into(seat, base, path, d))
+			add(d, target, (size_t)snprintf(target, sizeof(target), "read: %s", strerrorname_np(errno)));
+		return;
+	}
+	if (fstatat(base, path, &st, AT_SYMLINK_NOFOLLOW)) {
+		add(d, target, (size_t)snprintf(target, sizeof(target), "stat: %s", strerrorname_np(errno)));
+		return;
+	}
+	add_stat(d, &st);
+	if (S_ISLNK(st.st_mode) && (n = readlinkat(base, path, target, sizeof(target))) > 0) {
+		add(d, ": ", 2);
+		add(d, target, (size_t)n);
+	}
+}
+
+static int list(const struct seat *seat, int base, unsigned name, struct data *d, bool whole)
 {
 	char directory[2] = { name_of(name)[0], 0 };
 	struct dirent **found;
 	int n = scandirat(base, directory, &found, no_dots, by_name);
 
 	for (int i = 0; i < n; i++) {
-		char path[300], target[64];
-		struct stat st;
-		ssize_t size;
+		char path[300];
 
 		snprintf(path, sizeof(path), "%s/%s", directory, found[i]->d_name);
 		add(d, path, strlen(path));
-		free(found[i]);
-		if (!whole) {
-			add(d, "\n", 1);
-			continue;
-		}
-		add(d, " ", 1);
-		if (fstatat(base, path, &st, AT_SYMLINK_NOFOLLOW)) {
-			size = snprintf(target, sizeof(target), "stat: %s", strerrorname_np(errno));
-			add(d, target, (size_t)size);
-		} else {
-			add_stat(d, &st);
-			add(d, ": ", 2);
-			if (S_ISLNK(st.st_mode) && (size = readlinkat(base, path, target, sizeof(target))) > 0)
-				add(d, target, (size_t)size);
-			if (S_ISREG(st.st_mode) && load(base, path, d)) {
-				size = snprintf(target, sizeof(target), "read: %s", strerrorname_np(errno));
-				add(d, target, (size_t)size);
-			}
-		}
+		if (whole)
+			look_at(seat, base, path, found[i]->d_type == DT_REG, d);
 		add(d, "\n", 1);
+		free(found[i]);
 	}
 	if (n >= 0)
 		free(found);
 	return n < 0 ? -1 : 0;
+}
+
+/* Who opens a directory settles what it has set aside there. */
+static int settle(int base)
+{
+	int ret = 0;
+
+	for (const char *d = "d\0e"; *d; d += 2) {
+		int fd = openat(base, d, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		ret |= fd < 0 ? -1 : close(fd);
+	}
+	return ret;
 }
 
 /* Removes what is there; what can't be removed is told. */
@@ -380,16 +429,16 @@ void call(struct seat *seat, struct descriptors *d, int side)
 	switch (op->what) {
 	case OP_BEGIN: ret = begin(seat, d, side); break;
 	case OP_CLOSE_ALL: ret = close_all(d, side); break;
-	case OP_SETTLE: ret = close_all(d, side) | list(base, 0, &data, false) | list(base, 9, &data, false); break;
+	case OP_SETTLE: ret = close_all(d, side) | settle(base); break;
 	case OP_END: ret = end(d, side); break;
 	case OP_TREE:
-		ret = list(base, 0, &data, true) || list(base, 9, &data, true) ? -1 : 0;
+		ret = list(seat, base, 0, &data, true) || list(seat, base, 9, &data, true) ? -1 : 0;
 		break;
 	case OP_SWEEP: ret = sweep(base, &data); break;
 	case OP_LOAD: ret = load(base, name_of(op->name), &data); break;
 	case OP_SAVE: case OP_SAVE_TEMP: case OP_APPEND: ret = save(seat, base, &r->step); break;
 	case OP_ADD: case OP_ADD_TEMP: ret = add_message(seat, base, &data, &r->step); break;
-	case OP_LIST: ret = list(base, op->name, &data, false); break;
+	case OP_LIST: ret = list(seat, base, op->name, &data, false); break;
 	case OP_SYNC_DIRECTORY: ret = sync_directory(base, op->name); break;
 	case OP_EXEC: ret = spawn(); break;
 	default:

@@ -38,6 +38,7 @@ struct running {
 	bool linked;			/* MODE_ONE: there may be a symbolic link */
 	bool moved;			/* MODE_ONE: a document may have a name that is none's */
 	bool begun[SEATS];
+	bool renamed[SEATS];		/* it may have set something aside */
 };
 
 void fail(struct outcome *o, const char *format, ...)
@@ -105,7 +106,9 @@ static bool begin_actor(struct running *r, int actor)
 	return r->begun[lead];
 }
 
-/* Everybody closes what is open, and looks around: then what it has set aside is where it said. Who was killed is replaced. */
+/*
+ * Everybody closes what is open. Who has renamed something looks around: then what it has set aside is where it said. Who was killed is replaced.
+ */
 static void end_actors(struct running *r)
 {
 	struct op end = { .what = OP_END }, settle = { .what = OP_SETTLE };
@@ -113,7 +116,7 @@ static void end_actors(struct running *r)
 	for (int i = 0; i < SEATS; i++) {
 		if (i == ACTOR_THREAD || !(r->begun[i] || (i == ACTOR_CHILD && seats[i].pid)))
 			continue;
-		if (seats[i].pid && ((i != ACTOR_CHECKER && !ask(r, i, &settle)) || !ask(r, i, &end)))
+		if (seats[i].pid && ((r->renamed[i] && !ask(r, i, &settle)) || !ask(r, i, &end)))
 			return;
 		if (i == ACTOR_CHILD)
 			actor_kill(i);
@@ -302,6 +305,7 @@ static void run_op(struct running *r, unsigned i)
 		return;
 	*mine = seat->results[SIDE_MOUNT];
 	r->out->calls++;
+	r->renamed[op->actor == ACTOR_THREAD ? ACTOR_PROCESS : op->actor] |= op->what == OP_RENAME && !mine->ret;
 	look_for_faults(r, op, mine);
 	look_whole(r, op, seat);
 	if (r->s->mode == MODE_ONE) {
@@ -353,6 +357,7 @@ static void compare_trees(struct running *r)
 
 	if (!begin_actor(r, actor) || !ask(r, actor, &close) || r->loose || mine->ret || !ask(r, actor, &tree))
 		return;
+	r->renamed[actor] = false;	/* it has looked around */
 	if (mine->size != plain->size || memcmp(seat->data[SIDE_MOUNT], seat->data[SIDE_PLAIN], mine->size))
 		fail(r->out, "in the end there is:\n%.*sand on a plain directory:\n%.*s", (int)(mine->size < 450 ? mine->size : 450), seat->data[SIDE_MOUNT],
 		     (int)(plain->size < 450 ? plain->size : 450), seat->data[SIDE_PLAIN]);
