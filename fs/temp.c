@@ -25,21 +25,24 @@ int temps_add(struct mount *m, const struct process *who, const struct store_att
 	e->id = ++t->next_id;
 	if (ret_id)
 		*ret_id = e->id;
-	for (old = *temp_bucket(t, e->name); old; old = next) {
-		next = old->chain;
-		if (old->parent == e->parent && strcmp(old->name, e->name) == 0 && !process_same(&old->who, who)) {
+	/* A plain file is as its last writer leaves it; of a document each task's own is remembered. */
+	for (old = e->document ? NULL : temp_of(t, e->name, e->ino, NULL); old; old = next) {
+		next = temp_of(t, e->name, e->ino, old);
+		if (old->parent == e->parent && !process_same(&old->who, who))
+			e->flags |= TEMP_SHARED;
+		e->parent = old->parent;
+		e->lost = old->lost;
+		e->flags |= old->flags & TEMP_FRESH;
+		temp_discard(t, old, &gone);
+	}
+	for (old = temp_named(t, e->parent, e->name, NULL); old; old = next) {
+		next = temp_named(t, e->parent, e->name, old);
+		if (!process_same(&old->who, who)) {
 			old->flags |= TEMP_SHARED;
 			e->flags |= TEMP_SHARED;
+		} else if (e->document && !events && old->who.tid == who->tid) {
+			temp_discard(t, old, &gone);
 		}
-		/* A plain file is as its last writer leaves it; of a document each task's own is remembered. */
-		if (e->document ? events || !temp_is_own(old, who, e->parent, e->name) || old->who.tid != who->tid : old->ino != e->ino)
-			continue;
-		if (!e->document) {
-			e->parent = old->parent;
-			e->lost = old->lost;
-			e->flags |= old->flags & TEMP_FRESH;
-		}
-		temp_discard(t, old, &gone);
 	}
 	temp_insert(t, e);
 	temp_bound_own(t, e, &gone);
@@ -81,10 +84,8 @@ bool temps_needs(struct temps *t, const char *name, uint64_t id)
 void temps_read(struct temps *t, const char *name, uint64_t ino)
 {
 	pthread_mutex_lock(&t->lock);
-	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
-		if (e->ino == ino)
-			e->flags |= TEMP_READ;
-	}
+	for (struct temp *e = NULL; (e = temp_of(t, name, ino, e));)
+		e->flags |= TEMP_READ;
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -103,7 +104,7 @@ void temps_saved(struct temps *t, const char *name, uint64_t id, uint64_t ino, u
 		e->made = there ? there->made : e->made;
 	}
 	if (e) {
-		e->ino = ino;
+		temp_move(t, e, ino);
 		e->version = version;
 		e->saved = false;
 		t->bytes -= e->size;
@@ -130,8 +131,8 @@ void temps_changed(struct mount *m, const struct process *who, const char *name,
 	if (!ino || processes_events(m->processes, who))
 		return;
 	pthread_mutex_lock(&t->lock);
-	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
-		if (e->ino != ino || !e->version || e->taken || e->who.tid != who->tid || !process_same(&e->who, who))
+	for (struct temp *e = NULL; (e = temp_of(t, name, ino, e));) {
+		if (!e->version || e->taken || e->who.tid != who->tid || !process_same(&e->who, who))
 			continue;
 		e->version = version;
 		t->bytes -= e->size;
@@ -283,13 +284,13 @@ static bool may_take(struct mount *m, const struct process *who, struct temp *e)
 	return true;
 }
 
-/* The file that was made for this thread instead of `a`, or 0. Needs the lock. */
-static uint64_t find_made(struct temps *t, const struct process *who, const struct store_attr *a)
+/* The file that was made there for this thread instead of `a`, or 0. Needs the lock. */
+static uint64_t find_made(struct temps *t, const struct process *who, uint64_t parent, const struct store_attr *a)
 {
-	const struct temp *e = *temp_bucket(t, a->name);
+	const struct temp *e = temp_named(t, parent, a->name, NULL);
 
 	while (e && (!e->reserved || e->ino == a->ino || e->who.tid != who->tid || !process_same(&e->who, who)))
-		e = e->chain;
+		e = temp_named(t, parent, a->name, e);
 	return e ? e->ino : 0;
 }
 
@@ -352,13 +353,13 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	if (!mine)
 		return -ENOMEM;
 	pthread_mutex_lock(&t->lock);
-	made = find_made(t, who, a);
 	e = temp_find(t, a->name, a->ino);
 	former = e ? NULL : temp_find_former(t, a->ino);
-	take = !made && (e ? may_take(m, who, e) : !former);
-	lost = take && e && e->lost;
 	if (e || former)
 		want.parent = e ? e->parent : former->parent;
+	made = find_made(t, who, want.parent, a);
+	take = !made && (e ? may_take(m, who, e) : !former);
+	lost = take && e && e->lost;
 	if (!e && take && a->parent) {
 		mine->id = ++t->next_id;
 		mine->reserved = true;
@@ -387,7 +388,7 @@ bool temps_find(struct mount *m, const struct process *who, uint64_t parent, con
 	if (!who->known)
 		return false;
 	pthread_mutex_lock(&m->temps->lock);
-	if (*temp_bucket(m->temps, name)) {
+	if (temp_named(m->temps, parent, name, NULL)) {
 		writer = temp_writer(m, who, parent, name);
 		e = temp_pick(m->temps, &writer, parent, name, a->ino, processes_events(m->processes, who));
 		ino = e ? e->ino : 0;
@@ -442,8 +443,8 @@ size_t temps_own(struct mount *m, const struct process *who, uint64_t parent, co
 	pthread_mutex_lock(&t->lock);
 	writer = temp_writer(m, who, parent, name);
 	who = &writer;
-	for (const struct temp *e = *temp_bucket(t, name); e && count < TEMPS_OWN; e = e->chain) {
-		if (!temp_is_own(e, who, parent, name) || e->reserved || (e->document && (!e->version || (e->flags & TEMP_READ))))
+	for (const struct temp *e = NULL; count < TEMPS_OWN && (e = temp_named(t, parent, name, e));) {
+		if (!process_same(&e->who, who) || e->reserved || (e->document && (!e->version || (e->flags & TEMP_READ))))
 			continue;
 		ids[count++] = e->id;
 		if (!e->saved && e->who.tid == who->tid && (!thread || e->id > thread->id))
@@ -527,9 +528,8 @@ bool temps_former(struct temps *t, uint64_t ino, struct store_attr *ret)
 /* Of a document that has lost its name those who wait for another version of it are to be swept, too. Needs the lock. */
 static void lose_all(struct temps *t, const char *name, uint64_t ino)
 {
-	for (struct temp *e = *temp_bucket(t, name), *next; e; e = next) {
-		next = e->chain;
-		if (e->ino == ino && (e->version || !e->document))
+	for (struct temp *e = NULL; (e = temp_of(t, name, ino, e));) {
+		if (e->version || !e->document)
 			temp_lose(t, e);
 	}
 }
@@ -552,7 +552,7 @@ static void give_back(struct mount *m, struct temp *e, bool saved, bool done)
 		temp_discard(t, e, &gone);
 	pthread_mutex_unlock(&t->lock);
 	if (gone)
-		gone->chain = NULL;
+		gone->next_gone = NULL;
 	temp_settle_all(m, gone);
 }
 
@@ -584,8 +584,8 @@ bool temps_shared(struct temps *t, const struct temp *e)
 	bool shared = false;
 
 	pthread_mutex_lock(&t->lock);
-	for (const struct temp *x = *temp_bucket(t, e->name); x && !shared; x = x->chain)
-		shared = x != e && x->ino == e->ino && x->version && process_alive(&x->who);
+	for (const struct temp *x = NULL; !shared && (x = temp_of(t, e->name, e->ino, x));)
+		shared = x != e && x->version && process_alive(&x->who);
 	pthread_mutex_unlock(&t->lock);
 	return shared;
 }
@@ -602,17 +602,16 @@ bool temps_unlink(struct mount *m, const struct process *who, uint64_t parent, c
 	if (!who->known)
 		return false;
 	pthread_mutex_lock(&t->lock);
-	events = *temp_bucket(t, name) && processes_events(m->processes, who);
+	events = temp_named(t, parent, name, NULL) && processes_events(m->processes, who);
 	writer = temp_writer(m, who, parent, name);
 	who = &writer;
 	e = temp_pick(t, who, parent, name, linked, events);
 	if (e && e->ino == linked) {
-		struct temp *other = *temp_bucket(t, name);
+		struct temp *other = temp_of(t, name, linked, NULL);
 
 		/* What others have saved to the same document stays, unless it has become a session. */
-		while (other && (other->ino != linked || !other->version || (other->flags & TEMP_READ) || process_same(&other->who, who) ||
-				 !process_alive(&other->who)))
-			other = other->chain;
+		while (other && (!other->version || (other->flags & TEMP_READ) || process_same(&other->who, who) || !process_alive(&other->who)))
+			other = temp_of(t, name, linked, other);
 		if (!other)
 			e = NULL;
 	}
@@ -631,12 +630,11 @@ static bool is_awaited(const struct temp *e)
 
 bool temps_awaited(struct temps *t, const struct store_attr *a)
 {
-	const struct temp *e;
 	bool awaited = false;
 
 	pthread_mutex_lock(&t->lock);
-	for (e = *temp_bucket(t, a->name); e && !awaited; e = e->chain)
-		awaited = e->ino == a->ino && is_awaited(e);
+	for (const struct temp *e = NULL; !awaited && (e = temp_of(t, a->name, a->ino, e));)
+		awaited = is_awaited(e);
 	pthread_mutex_unlock(&t->lock);
 	return awaited;
 }
@@ -646,16 +644,16 @@ static void forget(struct temps *t, const struct store_attr *a, bool all)
 	struct temp *e, *next, *gone = NULL;
 
 	pthread_mutex_lock(&t->lock);
-	for (e = *temp_bucket(t, a->name); e; e = next) {
-		next = e->chain;
-		if (e->ino == a->ino && !all && is_awaited(e))
+	for (e = temp_of(t, a->name, a->ino, NULL); e; e = next) {
+		next = temp_of(t, a->name, a->ino, e);
+		if (!all && is_awaited(e))
 			temp_lose(t, e);
-		else if (e->ino == a->ino)
+		else
 			temp_discard(t, e, &gone);
 	}
 	pthread_mutex_unlock(&t->lock);
 	for (; gone; gone = e) {
-		e = gone->chain;
+		e = gone->next_gone;
 		temp_destroy(gone);
 	}
 }

@@ -34,8 +34,9 @@ struct temps;
 
 /* One file, as one writer wrote it. */
 struct temp {
-	struct temp *chain;
+	LIST_ENTRY(temp) by_name, by_ino, by_id;	/* in the table */
 	TAILQ_ENTRY(temp) age;
+	struct temp *next_gone;
 	uint64_t id;			/* ascending */
 	uint64_t ino, parent;
 	uint64_t version;		/* a document: what the writer saved; 0: nothing so far */

@@ -8,7 +8,7 @@
 
 #define NAMED_MAX 4096
 #define LOST_MAX 4096
-#define LOOKED_AT 16	/* of the files that have lost their name, at each step */
+#define LOOKED_AT 4	/* of the files that have lost their name, at each step, which adds one: looking reads /proc */
 
 int temps_new(struct temps **ret)
 {
@@ -35,10 +35,10 @@ void temps_free(struct temps *t)
 	if (!t)
 		return;
 	for (size_t i = 0; i < TEMP_BUCKETS; i++) {
-		struct temp *e = t->buckets[i], *next;
+		struct temp *e;
 
-		for (; e; e = next) {
-			next = e->chain;
+		while ((e = LIST_FIRST(&t->of_id[i]))) {
+			LIST_REMOVE(e, by_id);
 			temp_destroy(e);
 		}
 	}
@@ -46,51 +46,90 @@ void temps_free(struct temps *t)
 	free(t);
 }
 
-struct temp **temp_bucket(struct temps *t, const char *name)
+static struct temp_list *bucket_of(struct temp_list *buckets, uint64_t number)
 {
-	uint64_t h = 0xcbf29ce484222325u;
+	number *= 0x9e3779b97f4a7c15u;
+	return &buckets[number >> 32 & (TEMP_BUCKETS - 1)];
+}
+
+static struct temp_list *bucket_named(struct temps *t, uint64_t parent, const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ parent;
 
 	while (*name)
 		h = (h ^ (unsigned char)*name++) * 0x100000001b3u;
-	return &t->buckets[(h ^ h >> 32) % TEMP_BUCKETS];
+	return bucket_of(t->named_so, h);
 }
 
-void temp_insert(struct temps *t, struct temp *e)
+/* Among those of its age, too. */
+static void put_in_age(struct temps *t, struct temp *e)
 {
-	struct temp **at = temp_bucket(t, e->name);
-
-	e->chain = *at;
-	*at = e;
 	if (e->lost)
 		TAILQ_INSERT_TAIL(&t->lost, e, age);
 	else
 		TAILQ_INSERT_TAIL(&t->named, e, age);
 	*(e->lost ? &t->lost_count : &t->named_count) += 1;
-	t->bytes += e->size;
 }
 
-static void take_out(struct temps *t, struct temp *e)
+static void take_from_age(struct temps *t, struct temp *e)
 {
-	struct temp **at = temp_bucket(t, e->name);
-
-	while (*at != e)
-		at = &(*at)->chain;
-	*at = e->chain;
 	if (e->lost)
 		TAILQ_REMOVE(&t->lost, e, age);
 	else
 		TAILQ_REMOVE(&t->named, e, age);
 	*(e->lost ? &t->lost_count : &t->named_count) -= 1;
+}
+
+void temp_insert(struct temps *t, struct temp *e)
+{
+	LIST_INSERT_HEAD(bucket_named(t, e->parent, e->name), e, by_name);
+	LIST_INSERT_HEAD(bucket_of(t->of_ino, e->ino), e, by_ino);
+	LIST_INSERT_HEAD(bucket_of(t->of_id, e->id), e, by_id);
+	put_in_age(t, e);
+	t->bytes += e->size;
+}
+
+static void take_out(struct temps *t, struct temp *e)
+{
+	LIST_REMOVE(e, by_name);
+	LIST_REMOVE(e, by_ino);
+	LIST_REMOVE(e, by_id);
+	take_from_age(t, e);
 	t->bytes -= e->size;
+}
+
+void temp_move(struct temps *t, struct temp *e, uint64_t ino)
+{
+	LIST_REMOVE(e, by_ino);
+	e->ino = ino;
+	LIST_INSERT_HEAD(bucket_of(t->of_ino, ino), e, by_ino);
+}
+
+struct temp *temp_named(struct temps *t, uint64_t parent, const char *name, const struct temp *after)
+{
+	struct temp *e = after ? LIST_NEXT(after, by_name) : LIST_FIRST(bucket_named(t, parent, name));
+
+	while (e && (e->parent != parent || strcmp(e->name, name) != 0))
+		e = LIST_NEXT(e, by_name);
+	return e;
+}
+
+struct temp *temp_of(struct temps *t, const char *name, uint64_t ino, const struct temp *after)
+{
+	struct temp *e = after ? LIST_NEXT(after, by_ino) : LIST_FIRST(bucket_of(t->of_ino, ino));
+
+	while (e && (e->ino != ino || strcmp(e->name, name) != 0))
+		e = LIST_NEXT(e, by_ino);
+	return e;
 }
 
 static void move(struct temps *t, struct temp *e, bool lost)
 {
 	if (e->lost == lost)
 		return;
-	take_out(t, e);
+	take_from_age(t, e);
 	e->lost = lost;
-	temp_insert(t, e);
+	put_in_age(t, e);
 }
 
 void temp_lose(struct temps *t, struct temp *e)
@@ -107,8 +146,8 @@ struct temp *temp_find(struct temps *t, const char *name, uint64_t ino)
 {
 	struct temp *found = NULL;
 
-	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
-		if (e->ino == ino && (!found || e->id > found->id))
+	for (struct temp *e = NULL; (e = temp_of(t, name, ino, e));) {
+		if (!found || e->id > found->id)
 			found = e;
 	}
 	return found;
@@ -116,10 +155,10 @@ struct temp *temp_find(struct temps *t, const char *name, uint64_t ino)
 
 struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id)
 {
-	struct temp *e = *temp_bucket(t, name);
+	struct temp *e = LIST_FIRST(bucket_of(t->of_id, id));
 
-	while (e && e->id != id)
-		e = e->chain;
+	while (e && (e->id != id || strcmp(e->name, name) != 0))
+		e = LIST_NEXT(e, by_id);
 	return e;
 }
 
@@ -132,11 +171,6 @@ const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino)
 	return NULL;
 }
 
-bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name)
-{
-	return e->parent == parent && process_same(&e->who, who) && strcmp(e->name, name) == 0;
-}
-
 struct process temp_writer(struct mount *m, const struct process *who, uint64_t parent, const char *name)
 {
 	const struct temp *started = NULL;
@@ -144,10 +178,10 @@ struct process temp_writer(struct mount *m, const struct process *who, uint64_t 
 	bool asked = false;
 	pid_t group;
 
-	for (const struct temp *e = *temp_bucket(m->temps, name); e; e = e->chain) {
-		if (temp_is_own(e, who, parent, name))
+	for (const struct temp *e = NULL; (e = temp_named(m->temps, parent, name, e));) {
+		if (process_same(&e->who, who))
 			return *who;
-		if (!e->shell.known || e->parent != parent || strcmp(e->name, name) != 0 || (started && started->id > e->id))
+		if (!e->shell.known || (started && started->id > e->id))
 			continue;
 		/* Who lives may still rename it by itself. */
 		if (!process_same(&e->who, &e->shell) && process_alive(&e->who))
@@ -185,7 +219,7 @@ void temp_discard(struct temps *t, struct temp *e, struct temp **gone)
 		e->dropped = true;
 		return;
 	}
-	e->chain = *gone;
+	e->next_gone = *gone;
 	*gone = e;
 }
 
@@ -224,8 +258,8 @@ void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone)
 	struct temp *oldest = NULL;
 	unsigned count = 0;
 
-	for (struct temp *e = *temp_bucket(t, of->name); e; e = e->chain) {
-		if (!temp_is_own(e, &of->who, of->parent, of->name))
+	for (struct temp *e = NULL; (e = temp_named(t, of->parent, of->name, e));) {
+		if (!process_same(&e->who, &of->who))
 			continue;
 		count++;
 		/* What is in the document already is needed least. */
@@ -256,7 +290,7 @@ void temp_settle_all(struct mount *m, struct temp *gone)
 	struct temp *next;
 
 	for (; gone; gone = next) {
-		next = gone->chain;
+		next = gone->next_gone;
 		temp_settle(m, gone->name, gone->ino);
 		temp_destroy(gone);
 	}
@@ -283,10 +317,10 @@ struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t pare
 	struct temp *best = NULL;
 	int best_rank = 0;
 
-	for (struct temp *e = *temp_bucket(t, name); e; e = e->chain) {
+	for (struct temp *e = NULL; (e = temp_named(t, parent, name, e));) {
 		int rank = e->saved ? 1 : e->ino == linked ? 3 : 2;
 
-		if (!temp_is_own(e, who, parent, name) || (e->document && !e->version) || (e->saved && linked && e->ino != linked))
+		if (!process_same(&e->who, who) || (e->document && !e->version) || (e->saved && linked && e->ino != linked))
 			continue;
 		if (e->who.tid == who->tid && (e->reserved || (!events && !e->saved)))
 			rank = e->reserved ? 5 : 4;

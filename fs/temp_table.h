@@ -16,11 +16,13 @@
 #define TEMP_FORMERS 128
 
 TAILQ_HEAD(temp_ages, temp);
+LIST_HEAD(temp_list, temp);
 
 struct temps {
 	pthread_mutex_t lock;
 	/* Under `lock`. */
-	struct temp *buckets[TEMP_BUCKETS];	/* by name */
+	/* By parent and name (of which many directories may have the same), inode, and id; the newest first. */
+	struct temp_list named_so[TEMP_BUCKETS], of_ino[TEMP_BUCKETS], of_id[TEMP_BUCKETS];
 	struct temp_ages named, lost;		/* the oldest first */
 	unsigned named_count, lost_count;
 	time_t forgot;		/* when the latest of those was written that had to go though somebody might still rename it; 0: none */
@@ -42,8 +44,11 @@ void temp_discard(struct temps *t, struct temp *e, struct temp **gone);
 void temp_sweep(struct temps *t, struct temp **gone);
 void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone);
 
-/* Those of a name, and others. */
-struct temp **temp_bucket(struct temps *t, const char *name);
+/* The next after that entry, or the first (NULL), of a name there, and of a file. NULL: there is none. */
+struct temp *temp_named(struct temps *t, uint64_t parent, const char *name, const struct temp *after);
+struct temp *temp_of(struct temps *t, const char *name, uint64_t ino, const struct temp *after);
+/* It is of another file from now on. */
+void temp_move(struct temps *t, struct temp *e, uint64_t ino);
 /* The latest of that file. */
 struct temp *temp_find(struct temps *t, const char *name, uint64_t ino);
 struct temp *temp_find_id(struct temps *t, const char *name, uint64_t id);
@@ -55,7 +60,6 @@ const struct store_attr *temp_find_former(const struct temps *t, uint64_t ino);
 struct process temp_writer(struct mount *m, const struct process *who, uint64_t parent, const char *name);
 /* Whether somebody is there who may still rename it. */
 bool temp_is_awaited(const struct temp *e);
-bool temp_is_own(const struct temp *e, const struct process *who, uint64_t parent, const char *name);
 /* Of the process's files under a name that leads to inode `linked`, or 0, the one that it would find there if it were alone. */
 struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t parent, const char *name, uint64_t linked, bool events);
 
