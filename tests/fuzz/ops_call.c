@@ -134,14 +134,53 @@ static int add_message(const struct seat *seat, int base, struct data *d, int *s
 	return temp ? renameat(base, name_of(op->to), base, name_of(op->name)) : 0;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
+#define LISTED_MAX 64
+
+static int by_name(const void *a, const void *b)
 {
-	return strcmp((*a)->d_name, (*b)->d_name);
+	return strcmp(a, b);
 }
 
-static int no_dots(const struct dirent *e)
+/* Whether the entry was added. */
+static bool add_listed(const struct dirent64 *e, char names[LISTED_MAX][256], unsigned *count)
 {
-	return e->d_name[0] != '.';
+	if (e->d_name[0] == '.')
+		return true;
+	if (*count == LISTED_MAX)
+		return false;
+	/* Its type stands before the name. */
+	names[*count][0] = e->d_type == DT_REG ? 'f' : '-';
+	strcpy(names[(*count)++] + 1, e->d_name);
+	return true;
+}
+
+/* Without opendir, which prepares for a megabyte of names. */
+static int read_names(int base, const char *directory, char names[LISTED_MAX][256], unsigned *ret)
+{
+	int fd = openat(base, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	_Alignas(struct dirent64) char buf[4096];
+	ssize_t n;
+
+	*ret = 0;
+	if (fd < 0)
+		return -1;
+	while ((n = getdents64(fd, buf, sizeof(buf))) > 0) {
+		const struct dirent64 *e;
+
+		for (ssize_t at = 0; at < n; at += e->d_reclen) {
+			e = (const void *)(buf + at);
+			if (!add_listed(e, names, ret)) {
+				close(fd);
+				errno = E2BIG;
+				return -1;
+			}
+		}
+	}
+	err = errno;
+	close(fd);
+	errno = err;
+	qsort(names, *ret, sizeof(*names), by_name);
+	return n < 0 ? -1 : 0;
 }
 
 /*
@@ -164,7 +203,8 @@ static int look_into(const struct seat *seat, int base, const char *path, struct
 		add(d, ": ", 2);
 		/* Less than was asked for is all. */
 		do {
-			asked = DATA_MAX - d->size;
+			asked = x.stx_size < 4096 ? 4096 : DATA_MAX;
+			asked = asked < DATA_MAX - d->size ? asked : DATA_MAX - d->size;
 			n = read(fd, d->bytes + d->size, asked);
 			d->size += n > 0 ? (size_t)n : 0;
 		} while (n > 0 && (size_t)n == asked);
@@ -200,23 +240,19 @@ static void look_at(const struct seat *seat, int base, const char *path, bool fi
 
 static int list(const struct seat *seat, int base, unsigned name, struct data *d, bool whole)
 {
-	char directory[2] = { name_of(name)[0], 0 };
-	struct dirent **found;
-	int n = scandirat(base, directory, &found, no_dots, by_name);
+	char directory[2] = { name_of(name)[0], 0 }, path[300], names[LISTED_MAX][256];
+	unsigned count;
 
-	for (int i = 0; i < n; i++) {
-		char path[300];
-
-		snprintf(path, sizeof(path), "%s/%s", directory, found[i]->d_name);
+	if (read_names(base, directory, names, &count))
+		return -1;
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, names[i] + 1);
 		add(d, path, strlen(path));
 		if (whole)
-			look_at(seat, base, path, found[i]->d_type == DT_REG, d);
+			look_at(seat, base, path, names[i][0] == 'f', d);
 		add(d, "\n", 1);
-		free(found[i]);
 	}
-	if (n >= 0)
-		free(found);
-	return n < 0 ? -1 : 0;
+	return 0;
 }
 
 /* Who opens a directory settles what it has set aside there. */
@@ -224,7 +260,7 @@ static int settle(int base)
 {
 	int ret = 0;
 
-	for (const char *d = "d\0e"; *d; d += 2) {
+	for (const char *d = "d\0e\0"; *d; d += 2) {
 		int fd = openat(base, d, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		ret |= fd < 0 ? -1 : close(fd);
@@ -235,21 +271,18 @@ static int settle(int base)
 /* Removes what is there; what can't be removed is told. */
 static int sweep(int base, struct data *d)
 {
-	for (int i = 0; i < 2; i++) {
-		const char *directory = i ? "e" : "d";
-		struct dirent **found;
-		int n = scandirat(base, directory, &found, no_dots, by_name);
-		char path[300];
+	char names[LISTED_MAX][256], path[300];
+	unsigned count;
 
-		for (int j = 0; j < n; j++) {
-			snprintf(path, sizeof(path), "%s/%s", directory, found[j]->d_name);
-			free(found[j]);
+	for (const char *directory = "d\0e\0"; *directory; directory += 2) {
+		bool listed = !read_names(base, directory, names, &count);
+
+		for (unsigned i = 0; i < count; i++) {
+			snprintf(path, sizeof(path), "%s/%s", directory, names[i] + 1);
 			if (unlinkat(base, path, 0) && (errno != EISDIR || unlinkat(base, path, AT_REMOVEDIR)))
 				d->size += (size_t)snprintf(d->bytes + d->size, 400, "%s can't be removed: %s\n", path, strerrorname_np(errno));
 		}
-		if (n >= 0)
-			free(found);
-		if (n < 0 || unlinkat(base, directory, AT_REMOVEDIR))
+		if (!listed || unlinkat(base, directory, AT_REMOVEDIR))
 			d->size += (size_t)snprintf(d->bytes + d->size, 100, "directory %s can't be removed: %s\n", directory, strerrorname_np(errno));
 	}
 	return 0;
