@@ -186,6 +186,35 @@ void followers_go(struct mount *m, struct followers *f, const struct process *wr
 	draft_release(to->draft);
 }
 
+int follow_in_place(struct mount *m, struct handle *h)
+{
+	struct ticket_set *set = NULL;
+	struct store_attr a;
+	int err = 0;
+
+	handle_lock(h);
+	if (h->kind == HANDLE_SCRATCH) {
+		err = store_getattr(m->store, h->ino, &a);
+		if (!err && a.kind != STORE_DOCUMENT)
+			err = -EINVAL;
+		if (!err && handle_writes(h))
+			err = tickets_freeze(m->tickets, &h->opener, &set);
+	}
+	if (!err && h->kind == HANDLE_SCRATCH) {
+		if (set)
+			tickets_writing(set, h->ino);
+		h->set = set;
+		h->seen = a.version;
+		h->appends = a.lines && (h->flags & O_APPEND) && (h->flags & O_ACCMODE) == O_WRONLY;
+		h->opened = shown_now(m->shown);
+		h->parent = a.parent ? a.parent : h->parent;
+		strcpy(h->name, a.name);
+		atomic_store(&h->kind, HANDLE_DOCUMENT);
+	}
+	handle_unlock(h);
+	return err;
+}
+
 /* ---- Asking --------------------------------------------------------------------------------- */
 
 struct asking {

@@ -6,7 +6,7 @@
  * The kernel goes on naming the file by its old number. Of what was a plain file it has pages in
  * memory: such a handle shows its own bytes as long as it lives, and its fstat their size.
  *
- * Private to rename.c, but for the last function.
+ * Private to rename.c, but for the last two functions.
  */
 #ifndef FS_FOLLOW_H
 #define FS_FOLLOW_H
@@ -41,6 +41,12 @@ struct followed {
 /* Needs their locks. Without memory a handle stays behind, and its close says so. */
 void followers_go(struct mount *m, struct followers *f, const struct process *writer,
 		  const struct followed *to);
+
+/*
+ * The handle's plain file has become a document by another's save, without a rename (it had a document's name): the
+ * handle is one of the document. -EINVAL: it has not. Without the handle's lock.
+ */
+int follow_in_place(struct mount *m, struct handle *h);
 
 /*
  * What the file of that number is to a process: a plain file that was renamed while it had it open

@@ -155,6 +155,11 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 int save_rename(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 		bool replace);
 /*
+ * The exchange of a temp file with a session is a save of that as a rename is (by either order of the names), and what the session was is a plain
+ * file under the other name then. -ENOSYS: an ordinary exchange.
+ */
+int save_exchange(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name);
+/*
  * rename(2) of a document that is being made: saves it as far as it is complete, and what comes of it after that goes to the new name. -ENOSYS: it
  * is none, or one by now.
  */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "control.h"
+#include "follow.h"
 #include "ops.h"
 #include "save.h"
 
@@ -448,20 +449,23 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 	char *buf;
 	int err;
 
-	if (h->kind == HANDLE_DOCUMENT) {
-		/* read(2) tells whose it is, for the sake of locks; the page cache does not. */
-		read_reply(req, h, size, offset, !fi->lock_owner);
-		return;
-	}
-	buf = malloc(size);
+	buf = h->kind == HANDLE_DOCUMENT ? NULL : malloc(size);
 	err = buf ? 0 : -ENOMEM;
-	if (!err && h->kind == HANDLE_BYTES) {
+	if (buf && h->kind == HANDLE_BYTES) {
 		got = (uint64_t)offset < h->size ? h->size - offset : 0;
 		if (got > size)
 			got = size;
 		memcpy(buf, h->bytes + (got ? offset : 0), got);
-	} else if (!err) {
+	} else if (buf && h->kind == HANDLE_SCRATCH) {
 		err = store_read(m->store, ino, offset, buf, size, &got);
+		if (err == -EINVAL)
+			err = follow_in_place(m, h);
+	}
+	if (h->kind == HANDLE_DOCUMENT) {
+		free(buf);
+		/* read(2) tells whose it is, for the sake of locks; the page cache does not. */
+		read_reply(req, h, size, offset, !fi->lock_owner);
+		return;
 	}
 	if (err)
 		fuse_reply_err(req, -err);
@@ -555,6 +559,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 
 	if (h->kind == HANDLE_SCRATCH)
 		err = write_plain(m, h, &who, buf, size, offset, fi->flags & O_APPEND);
+	if (err == -EINVAL && !follow_in_place(m, h))
+		err = -ESTALE;
 	if (err == -ESTALE && h->kind == HANDLE_DOCUMENT)
 		err = h->appends ? save_append(m, h, &who, buf, size) : write_draft(m, h, &who, buf, size, offset);
 	/*
@@ -705,6 +711,8 @@ int io_truncate(struct mount *m, const struct process *who, const struct store_a
 {
 	struct store_attr embryo;
 
+	if (h && h->kind == HANDLE_SCRATCH && a->kind == STORE_DOCUMENT)
+		follow_in_place(m, h);
 	if (h && h->kind == HANDLE_DOCUMENT) {
 		handle_lock(h);
 		return truncate_draft(m, who, h, size);

@@ -365,7 +365,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	if (!err) {
 		settle_asides(m, &who, parent, name, new_parent, new_name, how);
 		attr_unlist(m, parent, name);
-		err = how & STORE_EXCHANGE ? -ENOSYS : save_rename_embryo(m, &who, parent, name, new_parent, new_name, !how);
+		if (how & STORE_EXCHANGE)
+			err = save_exchange(m, &who, parent, name, new_parent, new_name);
+		else
+			err = save_rename_embryo(m, &who, parent, name, new_parent, new_name, !how);
 		if (err == -ENOSYS && !(how & STORE_EXCHANGE))
 			err = save_rename(m, &who, parent, name, new_parent, new_name, !how);
 	}

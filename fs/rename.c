@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "follow.h"
 #include "log.h"
@@ -246,6 +247,11 @@ static void visit_writer(struct handle *h, void *arg)
 	w->found |= id && id != w->but;
 }
 
+static bool is_temp_name(const char *name)
+{
+	return name[0] == '.' || strcasestr(name, "tmp") || strcasestr(name, "temp");
+}
+
 /*
  * Whether a document is a temp file: an established session keeps its own history when it is renamed, and a new one that somebody has read
  * when it stays of its kind.
@@ -262,8 +268,7 @@ static bool is_temp(struct mount *m, const struct source *from, bool exists, con
 	if (temp->flags & TEMP_READ)
 		return false;
 	/* Another may be opening it just now. */
-	if ((from->attr.version <= 1 || (temp->flags & TEMP_SHARED)) &&
-	    (temp->name[0] == '.' || strcasestr(temp->name, "tmp") || strcasestr(temp->name, "temp")))
+	if ((from->attr.version <= 1 || (temp->flags & TEMP_SHARED)) && is_temp_name(temp->name))
 		return true;
 	inodes_visit(m->inodes, from->attr.ino, visit_writer, &others);
 	return others.found || temps_shared(m->temps, temp);
@@ -482,5 +487,82 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 		temps_put(m, temp, temp->saved);
 	else
 		temps_done(m, temp);
+	return err;
+}
+
+/* ---- Exchanging ------------------------------------------------------------------------------------------------ */
+
+/* Whether the file may be what a session is to be: plain, or a document that has just been made for that by its name. */
+static bool is_made_to_replace(struct mount *m, const struct store_attr *a)
+{
+	if (!store_is_document_name(a->name))
+		return a->kind == STORE_SCRATCH;
+	return a->kind == STORE_DOCUMENT && is_temp_name(a->name) && temps_fresh(m->temps, a);
+}
+
+static bool is_session(const struct store_attr *a)
+{
+	return store_is_document_name(a->name) && (a->kind == STORE_DOCUMENT || a->kind == STORE_SCRATCH);
+}
+
+static int copy_bytes(struct mount *m, const struct store_attr *from, struct store_view *v, uint64_t to)
+{
+	uint64_t size = v ? store_view_size(v) : from->size, at = 0;
+	size_t room = size < 1 << 20 ? size : 1 << 20, got = 1;
+	char *buf = malloc(room ? room : 1);
+	int err = buf ? 0 : -ENOMEM;
+
+	for (; !err && at < size && got; at += got) {
+		err = v ? store_view_read(v, at, buf, room, &got) : store_read(m->store, from->ino, at, buf, room, &got);
+		if (!err)
+			err = store_write(m->store, to, at, buf, got);
+	}
+	free(buf);
+	return err;
+}
+
+/* What the session was is a plain file under the name that its new bytes came from. */
+static int put_former(struct mount *m, const struct store_attr *was, struct store_view *v, uint64_t parent, const char *name)
+{
+	struct store_attr to;
+	int err = store_create(m->store, parent, name, 0, S_IFREG | (was->mode & 07777), was->uid, was->gid, NULL, &to);
+
+	if (!err)
+		err = copy_bytes(m, was, v, to.ino);
+	if (!err)
+		err = store_setattr(m->store, to.ino, was, STORE_SET_ATIME | STORE_SET_MTIME, NULL);
+	if (err)
+		log_line(LOG_WARNING, "%s was exchanged with %s, and what it was could not be put there: %s; `historyctl log` has it",
+			 was->name, name, store_strerror(err));
+	return err;
+}
+
+int save_exchange(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name)
+{
+	struct store_view *v = NULL;
+	struct store_attr a, b;
+	bool turned;
+	int err = store_lookup(m->store, parent, name, &a);
+
+	if (!err)
+		err = store_lookup(m->store, new_parent, new_name, &b);
+	if (err)
+		return err;
+	turned = is_made_to_replace(m, &b);
+	if (turned == is_made_to_replace(m, &a) || !is_session(turned ? &a : &b))
+		return -ENOSYS;
+	if (turned) {
+		struct store_attr c = a;
+
+		a = b;
+		b = c;
+	}
+	if (b.kind == STORE_DOCUMENT)
+		err = store_view_open(m->store, b.ino, b.version, &v);
+	if (!err)
+		err = save_rename(m, who, a.parent, a.name, b.parent, b.name, true);
+	if (!err)
+		err = put_former(m, &b, v, a.parent, a.name);
+	store_view_unref(v);
 	return err;
 }

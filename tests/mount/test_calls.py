@@ -4,13 +4,15 @@ Sequences of ordinary calls that once broke something: found by tests/fuzz/run o
 """
 import contextlib
 import ctypes
+import errno
+import json
 import os
 import random
 import subprocess
 import sys
 import threading
 
-from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, main, read, require, together, write
+from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, forked, main, read, require, together, write
 
 
 def elsewhere(text, *arguments, **named):
@@ -446,6 +448,116 @@ save("[10]")
 def archived(t, name, away, how, told):
 	elsewhere(ARCHIVE, t.dir, away, how, told)
 	equal([read(t.path("a.json")), read(t.path(away))], [b"[10]", b"[1, 2]"], "contents")
+
+
+def exchanged_by_other(a, b):
+	elsewhere("import ctypes, sys; sys.exit(ctypes.CDLL(None).renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2) != 0)", a, b)
+
+
+@cases("a temp file that is open for writing is exchanged with a session: {}", [
+	("complete", b'[{"c":"2"}]', b""), ("not complete", b'[{"c":"2"}', b"]"), ("by its other name first", b'[{"c":"2"}]', b"")])
+def exchanged_open(t, name, written, rest):
+	session, temp = t.path("a.json"), t.path("x.tmp")
+	write(session, b'[{"c":"1"}]')
+	fd = os.open(temp, os.O_RDWR | os.O_CREAT, 0o644)
+	os.write(fd, written)
+	exchanged_by_other(*((session, temp) if "first" in name else (temp, session)))
+	equal(read(temp), b'[{"c":"1"}]', "what the session was has the temp file's name")
+	if not rest:
+		equal(read(session), written, "the session")
+		forked(write, session, b'[{"c":"2"}, {"c":"another"}]')
+	os.write(fd, rest)
+	equal(os.pread(fd, 100, 0)[:len(written)], written, "what its writer reads")
+	os.ftruncate(fd, 0)
+	os.pwrite(fd, b'[{"c":"2"}, {"c":"3"}]', 0)
+	os.fsync(fd)
+	equal(os.fstat(fd).st_size, 22, "size")
+	os.close(fd)
+	equal([e["c"] for e in json.loads(read(session))], ["2", "3"] if rest else ["2", "another", "3"], "the session in the end")
+	equal(read(temp), b'[{"c":"1"}]', "the temp file in the end")
+	equal(sorted(os.listdir(t.dir)), ["a.json", "x.tmp"], "names")
+
+
+@case("lines that are appended to a temp file after it was exchanged with a session of lines")
+def exchanged_lines(t):
+	session, temp = t.path("a.jsonl"), t.path("x.tmp")
+	write(session, b'{"c":1}\n')
+	fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+	os.write(fd, b'{"c":2}\n')
+	exchanged_by_other(temp, session)
+	equal(read(session), b'{"c":2}\n', "the session")
+	os.write(fd, b'{"c":3}\n')
+	equal(os.pread(fd, 100, 0), b'{"c":2}\n{"c":3}\n', "what its writer reads")
+	os.close(fd)
+	equal(read(session), b'{"c":2}\n{"c":3}\n', "the session in the end")
+	equal(read(temp), b'{"c":1}\n', "what it was")
+
+
+@cases("P1: a session that is saved by an exchange keeps what others added: {}", [("temp file", "a.json.tmp"), ("temp document", "a.tmp.json")])
+def exchanged_save(t, name, temp):
+	session, temp = t.path("a.json"), t.path(temp)
+	write(session, b'[{"c":"1"}]')
+	os.chmod(session, 0o640)
+	read(session)
+	write(temp, b'[{"c":"1"}, {"c":"mine"}]')
+	forked(write, session, b'[{"c":"1"}, {"c":"another"}]')
+	exchange(temp, session)
+	equal([e["c"] for e in json.loads(read(session))], ["1", "another", "mine"], "the session")
+	equal(read(temp), b'[{"c":"1"}, {"c":"another"}]', "what it was")
+	os.unlink(temp)
+	equal([e["c"] for e in json.loads(read(session))], ["1", "another", "mine"], "the session, after the other name was removed")
+	equal(os.listdir(t.dir), ["a.json"], "names")
+	write(temp, b'[{"c":"1"}]')
+	exchange(session, temp)
+	equal(read(session), b'[{"c":"1"}]', "an edit by an exchange is one")
+
+
+@case("P5: what is no document is not exchanged for a session; a directory is")
+def exchanged_words(t):
+	t.mount.expect("refused p as a.json")
+	write(t.path("a.json"), b"[1]")
+	write(t.path("p"), b"words")
+	os.mkdir(t.path("d"))
+	require(ctypes.CDLL(None, use_errno=True).renameat2(-100, t.path("p").encode(), -100, t.path("a.json").encode(), RENAME_EXCHANGE), "it was exchanged")
+	equal(ctypes.get_errno(), errno.EINVAL, "errno")
+	equal([read(t.path("a.json")), read(t.path("p"))], [b"[1]", b"words"], "contents")
+	exchange(t.path("d"), t.path("a.json"))
+	equal(read(t.path("d")), b"[1]", "the session under the directory's name")
+
+
+@case("who reads a plain file goes on when it is renamed, and becomes a session")
+def read_on(t):
+	write(t.path("p"), b"words and more")
+	reader = os.open(t.path("p"), os.O_RDONLY)
+	equal(os.read(reader, 5), b"words", "what it reads")
+	t.mount.expect("refused p as b.json")	# it is no document
+	elsewhere("import os, sys; os.rename(sys.argv[1], sys.argv[2])", t.path("p"), t.path("b.json"))
+	forked(write, t.path("b.json"), b'[{"c":"1"}, {"c":"2"}]')
+	equal(os.pread(reader, 100, 0), b'[{"c":"1"}, {"c":"2"}]', "the session, by that descriptor")
+	os.close(reader)
+
+
+def by_appending_lines(path, data):
+	with open(path, "ab") as f:
+		f.write(data)
+
+
+def keep_last(path):
+	write(path, b"".join(read(path).splitlines(True)[-3:]))
+
+
+@case("who appends to lines that are too many for a session goes on when another has made them few")
+def written_on(t):
+	with t.new_mount(options=("max_document=64K",)) as m:
+		path = os.path.join(m.path, "a.jsonl")
+		for _ in range(20):
+			by_appending_lines(path, LINES * 1000)
+		fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+		os.write(fd, b'{"c":2}\n')
+		forked(keep_last, path)
+		os.write(fd, b'{"c":4}\n')
+		os.close(fd)
+		equal(read(path), LINES * 2 + b'{"c":2}\n{"c":4}\n', "the lines")
 
 
 if __name__ == "__main__":
