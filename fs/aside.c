@@ -133,6 +133,8 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 	if (exists && (flags & STORE_EXCHANGE))
 		inodes_renamed(m->inodes, to.ino, parent, name);
 	unread = from.kind == STORE_DOCUMENT && temps_unread(m->temps, &from);
+	if (gone)
+		gone_note(m->gone, &to);
 	if (exists)
 		temps_unlinked(m->temps, &to);
 	temps_forget(m->temps, &from);

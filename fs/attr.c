@@ -155,6 +155,8 @@ int attr_for(struct mount *m, const struct process *who, uint64_t ino, struct st
 		err = stored_attr(m, ino, ret);
 	if (err == -ENOENT)
 		err = attr_by_name(m, who, ino, ret);
+	if (err == -ENOENT && gone_get(m->gone, ino, ret))
+		return 0;
 	if (err || (ret->kind != STORE_DOCUMENT && ret->kind != STORE_SCRATCH))
 		return err;
 	/* To its writer it still has its name (rule 14). */

@@ -10,6 +10,7 @@ static const char *const names[BOUND_COUNT] = {
 	[BOUND_ENDED] = "tickets_ended", [BOUND_NEEDED] = "documents_needed", [BOUND_OWN] = "own_versions", [BOUND_MEMORY] = "tickets_memory",
 	[BOUND_ANCESTORS] = "ancestors", [BOUND_UNSEEN] = "saves_unseen", [BOUND_TEMPS] = "temps", [BOUND_TEMPS_LOST] = "temps_waiting",
 	[BOUND_TEMPS_OWN] = "temps_own", [BOUND_TEMP_BYTES] = "temp_bytes", [BOUND_SIZES] = "sizes_told",
+	[BOUND_GONE] = "removed_open",
 };
 
 void bound_met(enum bound b)

@@ -33,10 +33,14 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 static void close_inode(struct mount *m, struct inode *i)
 {
 	uint64_t ino = i->ino;
+	struct store_attr a;
 	bool unlinked;
 
-	if (inodes_close(m->inodes, i, &unlinked) && unlinked)
-		store_forget(m->store, ino);
+	if (!inodes_close(m->inodes, i, &unlinked) || !unlinked)
+		return;
+	if (!store_getattr(m->store, ino, &a))
+		gone_note(m->gone, &a);
+	store_forget(m->store, ino);
 }
 
 void handle_move(struct mount *m, struct handle *h, struct inode *to)

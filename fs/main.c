@@ -290,6 +290,7 @@ static void mount_release(struct mount *m)
 	shown_free(m->shown);
 	renamed_free(m->renamed);
 	looked_free(m->looked);
+	gone_free(m->gone);
 	epoch_free(m->epoch);
 	rejects_free(m->rejects);
 	loop_free(m->loop);
@@ -323,6 +324,8 @@ static int mount_prepare(struct mount *m)
 		err = asides_new(m, &m->asides);
 	if (!err)
 		err = looked_new(&m->looked);
+	if (!err)
+		err = gone_new(&m->gone);
 	if (!err)
 		err = epoch_new(0, &m->epoch);
 	if (!err)

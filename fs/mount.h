@@ -9,6 +9,7 @@
 
 #include "aside.h"
 #include "epoch.h"
+#include "gone.h"
 #include "inode.h"
 #include "looked.h"
 #include "loop.h"
@@ -40,6 +41,7 @@ struct mount {
 	struct renamed *renamed;
 	struct asides *asides;
 	struct looked *looked;
+	struct gone *gone;
 	struct epoch *epoch;
 	struct loop *loop;
 	struct rejects *rejects;

@@ -208,6 +208,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
 		if (!inodes_set_embryo(m->inodes, file, &set, mask))
 			err = store_setattr(m->store, file == ino ? a.ino : file, &set, mask, NULL);
+		/* Of a file that has gone the kernel is to look again: others may have replaced it while it was looked up. */
+		if (err == -ENOENT && a.kind == STORE_DIRECTORY && gone_set(m->gone, ino, &set, mask))
+			err = 0;
 		if (!err && (mask & STORE_SET_MTIME))
 			handle_timed(m, file, &who, set.mtime);
 	}
@@ -304,6 +307,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	err = store_lookup(m->store, parent, name, &a);
 	if (err == -ENOENT && inodes_find_embryo(m->inodes, parent, name, 0, &a)) {
 		inodes_unlinked(m->inodes, a.ino, &who);
+		gone_note(m->gone, &a);
 		fuse_reply_err(req, 0);
 		return;
 	}
@@ -315,6 +319,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		err = unlink_file(m, &who, parent, name, &a);
 	if (!err)
 		temps_unlinked(m->temps, &a);
+	if (!err && a.kind != STORE_DOCUMENT)
+		gone_note(m->gone, &a);
 	if (!err && store_is_document_name(name)) {
 		tickets_unlinked(m->tickets, &who, parent, name);
 		if (tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0))
@@ -326,9 +332,22 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 /* Replies: err. */
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	int err = is_ours(parent, name) ? -EPERM : store_rmdir(mount_of(req)->store, parent, name);
+	struct mount *m = mount_of(req);
+	struct store_attr a;
+	int err = is_ours(parent, name) ? -EPERM : store_lookup(m->store, parent, name, &a);
 
+	if (!err)
+		err = store_rmdir(m->store, parent, name);
+	if (!err)
+		gone_note(m->gone, &a);
 	fuse_reply_err(req, -err);
+}
+
+/* Replies: none. */
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	gone_forget(mount_of(req)->gone, ino);
+	fuse_reply_none(req);
 }
 
 /* A temp file that takes the place of a session is a save; all else means names as the process sees them. */
@@ -405,6 +424,7 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 const struct fuse_lowlevel_ops fs_operations = {
 	.init = op_init,
 	.lookup = op_lookup,
+	.forget = op_forget,
 	.getattr = op_getattr,
 	.setattr = op_setattr,
 	.readlink = op_readlink,

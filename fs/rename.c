@@ -97,10 +97,16 @@ static bool earlier(struct timespec a, struct timespec b)
 	return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
+/* Whether its entry is of a writer before the last one: what that one had seen says nothing of what the file holds now. */
+static bool is_overtaken(const struct source *from)
+{
+	return from->current && from->attr.kind == STORE_DOCUMENT && from->temp->version != from->attr.version;
+}
+
 /* Whose the file is, and what that process had seen when it opened it; of a file that nobody is known to have written, whoever renames it. */
 static int take_set(struct mount *m, const struct process *who, struct source *from)
 {
-	if (from->temp && from->temp->set) {
+	if (from->temp && from->temp->set && !is_overtaken(from)) {
 		from->set = from->temp->set;
 		from->temp->set = NULL;
 	}
@@ -171,6 +177,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		save_fill(&w, m, from->set, who, parent, name);
 		if (former)
 			temps_leaving(m->temps, &from->attr, former);
+		gone_note(m->gone, &from->attr);
 		err = save_source(m, who, from, save, last);
 	}
 	if (!err) {

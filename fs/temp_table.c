@@ -320,7 +320,7 @@ struct temp *temp_pick(struct temps *t, const struct process *who, uint64_t pare
 	for (struct temp *e = NULL; (e = temp_named(t, parent, name, e));) {
 		int rank = e->saved ? 1 : e->ino == linked ? 3 : 2;
 
-		if (!process_same(&e->who, who) || (e->document && !e->version) || (e->saved && linked && e->ino != linked))
+		if (!process_same(&e->who, who) || (e->document && (!e->version || (e->flags & TEMP_READ))) || (e->saved && linked && e->ino != linked))
 			continue;
 		if (e->who.tid == who->tid && (e->reserved || (!events && !e->saved)))
 			rank = e->reserved ? 5 : 4;

@@ -30,7 +30,6 @@ struct running {
 	struct outcome *out;
 	char dir[SIDES][160];
 	bool loose;			/* it need not be as on a plain directory any more */
-	bool removed;			/* a directory has gone that somebody may have open: that is not kept */
 	bool garbage;			/* what is no document may have a document's name */
 	int writes[SLOTS];		/* MODE_ONE: the document that a descriptor writes, or -1 */
 	int reads[SLOTS];		/* MODE_ONE: the same of one that is read */
@@ -141,6 +140,11 @@ static bool touches(const struct running *r, const struct op *op, unsigned name)
 	return r->linked || op->name == name || (two && op->to == name);
 }
 
+static bool exchanges(const struct op *op)
+{
+	return op->what == OP_RENAME && op->flags == 2;
+}
+
 /* While a document is being written its name is seen otherwise. */
 static void look_before(struct running *r, const struct op *op)
 {
@@ -163,6 +167,7 @@ static void look_before(struct running *r, const struct op *op)
 		r->loose = true;
 	/* A file that is being written, or read (P3: of that nothing changes), and renamed to a document meanwhile. */
 	for (int i = 0; i < SLOTS; i++) {
+		r->loose |= exchanges(op) && is_document(op->name) && (r->reads[i] == -2 - op->to || r->writes[i] == -2 - op->to);
 		r->loose |= op->what == OP_RENAME && is_document(op->to) && r->reads[i] == -2 - op->name;
 		r->loose |= (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP) && is_document(op->name) && r->reads[i] == -2 - op->to;
 		r->loose |= op->what == OP_RENAME && is_document(op->to) && r->writes[i] == -2 - op->name;
@@ -202,7 +207,8 @@ static void look_after(struct running *r, const struct op *op, const struct resu
 		r->writes[op->other] = r->writes[op->slot];
 	/* Refused as a document (P5). */
 	if (mine->ret < 0 && mine->error == EINVAL && (mine->step == 2 || op->what == OP_CLOSE || op->what == OP_FSYNC || op->what == OP_FDATASYNC || op->what == OP_OPEN || op->what == OP_DUP ||
-	    op->what == OP_TRUNCATE || ((op->what == OP_RENAME || op->what == OP_SAVE_TEMP) && is_document(op->what == OP_RENAME ? op->to : op->name))))
+	    op->what == OP_TRUNCATE || (exchanges(op) && is_document(op->name)) ||
+	    ((op->what == OP_RENAME || op->what == OP_SAVE_TEMP) && is_document(op->what == OP_RENAME ? op->to : op->name))))
 		r->loose = true;
 }
 
@@ -232,9 +238,7 @@ static void look_for_faults(struct running *r, const struct op *op, const struct
 	static const int faults[] = { EIO, EUCLEAN, ESTALE, ENOTCONN, ECONNABORTED, ENOMEM, ENOSYS, EPROTO, ENOSPC, EAGAIN, EFAULT };
 
 	for (size_t i = 0; mine->ret < 0 && i < sizeof(faults) / sizeof(*faults); i++) {
-		if (mine->error == ESTALE && r->removed && op->what >= OP_CLOSE && op->what <= OP_FUTIME)
-			r->loose = true;
-		else if (mine->error == faults[i])
+		if (mine->error == faults[i])
 			fail(r->out, "call %u (%s): %s", op->id, word_of(op), strerrorname_np(mine->error));
 	}
 }
@@ -244,7 +248,6 @@ static void look_whole(struct running *r, const struct op *op, const struct seat
 {
 	const struct result *mine = &seat->results[SIDE_MOUNT];
 
-	r->removed |= (op->what == OP_RENAME || op->what == OP_RMDIR) && !mine->ret;
 	if ((op->what == OP_RENAME || op->what == OP_SYMLINK) && !mine->ret)
 		r->garbage = true;
 	if (op->what != OP_LOAD || mine->ret || r->garbage || !mine->size || !is_document(op->name) || is_lines(op->name))

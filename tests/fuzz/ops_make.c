@@ -242,6 +242,9 @@ static void leave_modes(const struct sequence *s, struct op *op)
 		op->what = OP_ADD;
 	if (op->what == OP_RENAME && is_document(op->to))
 		op->to = (uint8_t)beside(op->to, 5);
+	/* Nor is one exchanged with a session. */
+	if (op->what == OP_RENAME && op->flags == 2 && is_document(op->name))
+		op->flags = 0;
 }
 
 /* Everybody reads, and writes what was read and a message more. */

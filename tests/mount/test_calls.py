@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, forked, main, read, require, together, write
+from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, fails, forked, main, read, require, together, write
 
 
 def elsewhere(text, *arguments, **named):
@@ -558,6 +558,84 @@ def written_on(t):
 		os.write(fd, b'{"c":4}\n')
 		os.close(fd)
 		equal(read(path), LINES * 2 + b'{"c":2}\n{"c":4}\n', "the lines")
+
+
+@case("a session that others have read and saved has left its name when its maker renames it over another")
+def renamed_read(t):
+	a, b = t.path("a.json"), t.path("b.json")
+	write(a, b"[1]")
+	forked(write, a, b"[2]")
+	write(b, b"[9]")
+	before = read(a)
+	write(a, before[:-1] + b", 3]")
+	os.rename(a, b)
+	equal(os.listdir(t.dir), ["b.json"], "names")
+	for call in (os.stat, lambda p: os.truncate(p, 0), read, os.unlink):
+		fails(errno.ENOENT, call, a)
+	equal(read(b), before[:-1] + b", 3]", "the other")
+
+
+def replaced(path):
+	os.mkdir(path + "2")
+	os.rename(path + "2", path)
+
+
+@cases("a descriptor of a directory that was removed: {}", [("removed", os.rmdir, os.O_RDONLY), ("replaced", replaced, os.O_RDONLY),
+	("O_PATH", os.rmdir, os.O_PATH)])
+def removed_directory(t, name, remove, flags):
+	for options in ((), ("allow_other",)):
+		with t.new_mount(options=options) as m:
+			path = os.path.join(m.path, "d")
+			os.mkdir(path, 0o750)
+			fd = os.open(path, flags | os.O_DIRECTORY)
+			remove(path)
+			equal((os.fstat(fd).st_nlink, oct(os.fstat(fd).st_mode)), (0, "0o40750"), "fstat")
+			equal(os.stat(".", dir_fd=fd).st_nlink, 0, "stat of it by its dot")
+			for file in ("a.json", "a.json.tmp", "p"):
+				fails(errno.ENOENT, os.open, file, os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=fd)
+				fails(errno.ENOENT, os.stat, file, dir_fd=fd)
+				fails(errno.ENOENT, os.unlink, file, dir_fd=fd)
+			fails(errno.ENOENT, os.mkdir, "e", dir_fd=fd)
+			if flags == os.O_RDONLY:
+				equal(os.listdir(fd), [], "what is in it")
+				os.fchmod(fd, 0o700)
+				os.utime(fd, (5, 5))
+				os.fsync(fd)
+				equal((oct(os.fstat(fd).st_mode), os.fstat(fd).st_mtime), ("0o40700", 5), "what was set")
+			os.close(fd)
+
+
+def goes_there(path):
+	os.mkdir(path)
+	os.chdir(path)
+	os.rmdir(path)
+	fails(errno.ENOENT, os.getcwd)
+	equal(os.stat(".").st_nlink, 0, "where it is")
+	equal(os.listdir("."), [], "what is there")
+	fails(errno.ENOENT, os.open, "a.json", os.O_WRONLY | os.O_CREAT)
+
+
+@case("a process whose working directory was removed")
+def removed_beneath(t):
+	forked(goes_there, t.path("d"))
+
+
+@case("fstat of files that were removed, by descriptors that have them not open")
+def removed_files(t):
+	t.mount.expect("refused (p|x.tmp) as c.json")
+	for name, text in (("p", b"x"), ("x.tmp", b"x"), ("a.json", b"[1]"), ("b.jsonl", LINES)):
+		path = t.path(name)
+		for remove in (os.unlink, lambda p: renaming(p, text), lambda p: forked(renaming, p, text), lambda p: (os.rename(p, t.path("c.json")), os.unlink(t.path("c.json")))):
+			write(path, text)
+			fd = os.open(path, os.O_PATH)
+			also = os.open(path, os.O_RDONLY)
+			remove(path)
+			equal(os.fstat(fd).st_size, len(text), f"size of {name}")
+			os.close(also)
+			equal(os.fstat(fd).st_size, len(text), f"size of {name}, after the last was closed")
+			os.close(fd)
+			with contextlib.suppress(FileNotFoundError):
+				os.unlink(path)
 
 
 if __name__ == "__main__":
