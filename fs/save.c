@@ -169,6 +169,9 @@ void save_fill(struct work *w, struct mount *m, struct ticket_set *set, const st
 		save->flags |= STORE_SAVE_EVENTS;
 	if (m->options.merge == MERGE_EDIT)
 		save->flags |= STORE_SAVE_EDIT;
+	/* A document that was given another kind of name is no session: it is as it is written, as on any filesystem. */
+	if (!store_is_document_name(name))
+		save->flags |= STORE_SAVE_REPLACE;
 }
 
 void save_prepare(struct mount *m, struct handle *h, struct work *w)

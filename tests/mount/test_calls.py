@@ -638,5 +638,19 @@ def removed_files(t):
 				os.unlink(path)
 
 
+@cases("P4: what was a session and has another kind of name is as it is written: {}", [
+	("truncating", write), ("in place", in_place), ("temp file", lambda p, data: (write(p + "2", data), os.rename(p + "2", p)))])
+def renamed_away(t, name, save):
+	for rename in (os.rename, lambda a, b: elsewhere("import os, sys; os.rename(*sys.argv[1:])", a, b)):
+		for writer in (lambda f, *a: f(*a), forked):
+			for session, texts in (("a.jsonl", (b"[]", b"[1]", b'{"c":2}', b"words", b"", LINES * 2 + b'{"c":2}')), ("a.json", (b"[]", b"[1]\n", b"{}", b""))):
+				for text in texts:
+					write(t.path(session), LINES if session == "a.jsonl" else b'[{"c":1}, 2]')
+					rename(t.path(session), t.path("x.tmp"))
+					writer(save, t.path("x.tmp"), text)
+					equal(read(t.path("x.tmp")), text, f"of {session}")
+					os.unlink(t.path("x.tmp"))
+
+
 if __name__ == "__main__":
 	main()
