@@ -120,6 +120,8 @@ static cJSON *build(struct mount *m, const struct store_stats *s)
 	add_number(&whole, root, "edits", s->edits);
 	add_number(&whole, root, "rejected", atomic_load(&m->rejected));
 	add_number(&whole, root, "rejected_gone", rejects_gone(m->rejects));
+	add_number(&whole, root, "damaged", atomic_load(&m->damaged));
+	add_number(&whole, root, "unreadable", s->unreadable);
 	add_number(&whole, root, "reopened", s->reopened);
 	part = add_part(&whole, root, "group_sizes");
 	for (int i = 0; i < 8; i++)

@@ -64,8 +64,7 @@ static int64_t now_ms(void)
 static void burst_end(void)
 {
 	if (burst.more)
-		log_line(LOG_WARNING, "and %llu more lines like the last ones, of documents that "
-			 "were refused in these %d seconds",
+		log_line(LOG_WARNING, "and %llu more lines like the last ones in these %d seconds",
 			 (unsigned long long)burst.more, BURST_MS / 1000);
 	burst.more = 0;
 	burst.lines = 0;

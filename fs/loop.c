@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -161,10 +162,27 @@ static ssize_t custom_read(int fd, void *buf, size_t size, void *arg)
 	return read(fd, buf, size);
 }
 
+/* The store tells damage from a disk that fails. To a program both are EIO; which it was the log and status say. */
+static void tell_damage(struct mount *m, struct fuse_out_header *out)
+{
+	bool known = handled && out->unique == handled->unique;
+	char path[4096];
+
+	out->error = -EIO;
+	atomic_fetch_add(&m->damaged, 1);
+	if (!known || store_path(m->store, handled->nodeid, path, sizeof(path)))
+		strcpy(path, "a file");
+	log_often("%s: the store is damaged here, so a call got EIO; `historyctl verify` names all that is damaged",
+		  *path ? path : "the root directory");
+}
+
+/* `arg`: the mount. */
 static ssize_t custom_writev(int fd, struct iovec *pieces, int count, void *arg)
 {
-	const struct fuse_out_header *out = pieces[0].iov_base;
+	struct fuse_out_header *out = pieces[0].iov_base;
 
+	if (out->error == -EUCLEAN)
+		tell_damage(arg, out);
 	if (handled && !reached && out->unique == handled->unique && out->error) {
 		if (handled->opcode == FUSE_WRITE)
 			when_lost(((const struct fuse_write_in *)(handled + 1))->fh, false);

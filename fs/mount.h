@@ -51,6 +51,7 @@ struct mount {
 	gid_t owner_group;
 	unsigned device;	/* minor number of the mount's; 0: unknown */
 	atomic_ullong rejected;
+	atomic_ullong damaged;	/* calls that got EIO because the store is damaged */
 	atomic_uint unsettled;	/* handles that wait for their release */
 	atomic_ullong listed;	/* when a name was last listed that the kernel believes for a moment, nanoseconds; 0: never */
 	atomic_ullong listed_ino;	/* the highest inode of these: temp files that were made since have higher ones */

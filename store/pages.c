@@ -553,6 +553,19 @@ static int check_beside(const struct pages_cursor *here, const void *key, size_t
 	return node_compare(node_at(p, 0), key, key_size) > 0 ? 0 : -EUCLEAN;
 }
 
+/* A record that is damaged may have had any key between those beside it: so also one that is not found there. */
+static int check_neighbours(const struct snapshot *s, const struct page *p, unsigned at)
+{
+	struct db_value value;
+	int err = 0;
+
+	if (at)
+		err = node_value(s, node_at(p, at - 1), false, &value);
+	if (!err && at < node_count(p))
+		err = node_value(s, node_at(p, at), false, &value);
+	return err;
+}
+
 /* ---- Salvaged ------------------------------------------------------------------------------------------------- */
 
 /* The leaf on which the key would be: the last that does not begin above it. */
@@ -630,6 +643,8 @@ int pages_get(const struct snapshot *s, const void *key, size_t key_size, struct
 	if (n && !node_compare(n, key, key_size))
 		return node_value(s, n, c.way[c.depth - 1].clean, ret);
 	err = check_beside(&c, key, key_size);
+	if (!err && !c.way[c.depth - 1].clean)
+		err = check_neighbours(s, c.way[c.depth - 1].page, at);
 	return err ? err : -ENOENT;
 }
 

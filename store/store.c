@@ -381,8 +381,12 @@ static int count_tree(struct store *s, struct db_txn *txn, struct store_stats *s
 	struct db_scan scan;
 	int err = db_scan_begin(&scan, txn, from.data, from.size, 0);
 
+	/* Not even the first page can be read. */
+	if (err == -EUCLEAN)
+		st->unreadable++;
 	if (err)
-		return err;
+		return err == -EUCLEAN ? 0 : err;
+	scan.past_damage = true;
 	while (!(err = db_scan_next(&scan, &key, &value))) {
 		unsigned char type = key.size >= KEY_PREFIX ? ((const unsigned char *)key.data)[8] : 0;
 
@@ -395,13 +399,15 @@ static int count_tree(struct store *s, struct db_txn *txn, struct store_stats *s
 				struct store_attr attr;
 
 				err = attr_load(txn, key_u64(key.data, 0), &attr);
-				if (err)
+				if (err && err != -EUCLEAN)
 					break;
 				st->documents++;
-				st->messages += attr.messages;
+				if (!err)
+					st->messages += attr.messages;
 			}
 		}
 	}
+	st->unreadable += scan.damaged;
 	db_scan_end(&scan);
 	return err == -ENOENT ? 0 : err;
 }

@@ -384,6 +384,7 @@ int store_import_tree(struct store *s, int dirfd, uint64_t into, const struct st
 
 struct store_stats {
 	uint64_t files, documents, messages;		/* linked now */
+	uint64_t unreadable;				/* records and pages that are damaged; what is on them is not counted */
 	uint64_t commits, saves, merged, same, blind, uncertain, edits, refused, reopened;	/* since open */
 	uint64_t groups[8];				/* transactions that carried 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more saves */
 	uint64_t cache_bytes, cache_limit, cache_views, cache_hits, cache_misses;

@@ -43,13 +43,14 @@ int cmd_stats(struct tool *t, int argc, char **argv)
 		json_number(o, "files", s.files);
 		json_number(o, "sessions", s.documents);
 		json_number(o, "messages", s.messages);
+		json_number(o, "unreadable", s.unreadable);
 		json_number(o, "used_bytes", s.used_bytes);
 		json_number(o, "file_bytes", s.file_bytes);
 		json_number(o, "map_bytes", s.map_bytes);
 		place_mounts(t->directory, add_mount, mounts);
 		cJSON_AddItemToObjectCS(o, "mounts", mounts);
 		json_print(o);
-		return EXIT_OK;
+		return s.unreadable ? EXIT_FAILED : EXIT_OK;
 	}
 	printf("store      %s  (format %u)\n", t->directory, s.format);
 	printf("sessions   %llu\n", (unsigned long long)s.documents);
@@ -57,5 +58,7 @@ int cmd_stats(struct tool *t, int argc, char **argv)
 	printf("files      %llu, with directories and links\n", (unsigned long long)s.files);
 	printf("in use     %s of a file of %s; it may grow to %s\n", human_size(s.used_bytes), human_size(s.file_bytes), human_size(s.map_bytes));
 	place_mounts(t->directory, print_mount, NULL);
-	return EXIT_OK;
+	if (s.unreadable)
+		say_error(t->directory, "%llu records or pages are damaged, and not counted; `historyctl verify` names them", (unsigned long long)s.unreadable);
+	return s.unreadable ? EXIT_FAILED : EXIT_OK;
 }
