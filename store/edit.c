@@ -505,12 +505,17 @@ int edit_trace(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh
 	return err;
 }
 
-/* When no line is left, there is none that could end in a newline. */
-static int without_lines(struct edit *e)
+/* When no line is left, there is none that could end in a newline. What an emptied file leaves of others' messages stays in their list. */
+static int fit_frame(struct edit *e)
 {
+	bool left = e->current->count + e->edits.inserted_count > e->edits.removed_count;
 	struct view_frame *empty;
 
-	if (e->frame->kind != DOC_LINES || e->current->count + e->edits.inserted_count > e->edits.removed_count)
+	if (left && e->frame->kind == DOC_EMPTY) {
+		frame_unref(e->frame);
+		e->frame = frame_ref(e->current->frame);
+	}
+	if (left || e->frame->kind != DOC_LINES)
 		return 0;
 	empty = frame_new(DOC_EMPTY, 0, NULL, 0, NULL, 0, NULL, 0);
 	if (!empty)
@@ -526,7 +531,7 @@ int edit_apply(struct db_txn *txn, struct edit *e, struct store_view **ret_fresh
 	bool new_frame;
 	size_t next = 0, restyled = 0;
 	unsigned log = 0;
-	int err = without_lines(e);
+	int err = fit_frame(e);
 
 	if (err)
 		return err;

@@ -158,6 +158,8 @@ static int take_outlines(struct apply *a)
 /* Without messages only what stands around them tells documents apart. */
 static bool is_apart(const struct view_frame *base, const struct view_frame *written)
 {
+	if (written->kind == DOC_EMPTY)
+		return false;
 	return base->kind != written->kind ||
 	       (base->kind == DOC_FREE && (base->head_size != written->head_size ||
 					   memcmp(base->bytes, written->bytes, base->head_size)));

@@ -416,6 +416,26 @@ def after_removal(t):
 	equal(read(path), text, "contents")
 
 
+UNWRITTEN = """
+import os, select, sys
+
+path, text, flags = sys.argv[1:]
+loop = select.epoll()
+fd = os.open(path, os.O_RDWR | os.O_CREAT | int(flags), 0o644)
+with open(path, "w") as f:
+	f.write(text)
+os.close(fd)
+"""
+
+
+@cases("an event loop makes a file, saves it by another descriptor and closes that which wrote nothing: {}", [
+	(f"{text}, {flags}", text, flags) for text in ("[1, 2]", '{"messages": [{"c": 1}]}', '{"n": 1}') for flags in (0, os.O_TRUNC)])
+def unwritten(t, name, text, flags):
+	elsewhere(UNWRITTEN, t.path("a.json"), text, str(flags))
+	equal(read(t.path("a.json")), text.encode(), "contents")
+	verified(t.mount)
+
+
 ARCHIVE = """
 import os, select, sys
 
