@@ -1,5 +1,5 @@
 /*
- * A batch of sequences on one store: each is run and looked at (ops_check.c), after some hundred `historyctl verify` looks at the records, and at the
+ * A batch of sequences on one store: each is run and looked at (ops_check.c), after each thousand `historyctl verify` looks at the records, and at the
  * end the daemon is killed, mounted again, and everything looked at once more. What was found is told when the batch is over (ops_found.c); the others
  * go on, in a new world when this one is damaged.
  */
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERIFY_EACH 400
+#define VERIFY_EACH 1000
 
 static const char *const options[] = { "", "delayed=20", "allow_other", "merge=edit" };
 
