@@ -8,7 +8,7 @@
 
 #define NAMED_MAX 4096
 #define LOST_MAX 4096
-#define LOOKED_AT 4	/* of the files that have lost their name, at each step, which adds one: looking reads /proc */
+#define LOOKED_AT 2	/* of the files that have lost their name, at each step, which adds one: looking reads /proc */
 
 int temps_new(struct temps **ret)
 {

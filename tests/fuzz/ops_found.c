@@ -20,10 +20,10 @@ static const char *plural(unsigned n)
 
 /* ---- Families -------------------------------------------------------------------------------------------------- */
 
-/* The first line, without what is quoted; numbers but 0 are one. */
+/* The first line, without what is quoted and paths of a sequence; numbers but 0 are one. */
 static void reason_of(const char *why, char *buf, size_t size)
 {
-	size_t n = 0;
+	size_t n = 0, path;
 
 	while (*why && *why != '\n' && n + 2 < size) {
 		if (isdigit((unsigned char)*why)) {
@@ -32,6 +32,9 @@ static void reason_of(const char *why, char *buf, size_t size)
 			buf[n++] = zero ? '0' : '#';
 			while (isdigit((unsigned char)*why))
 				why++;
+		} else if (*why == 's' && (path = 1 + strspn(why + 1, "0123456789")) > 1 && why[path] == '/') {
+			buf[n++] = '*';
+			why += strcspn(why, ": \n");
 		} else if (*why == '"') {
 			buf[n++] = '"';
 			for (why++; *why && *why != '"'; why++)

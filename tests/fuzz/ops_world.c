@@ -155,6 +155,8 @@ bool world_verify(const struct world *w, char *why, size_t size)
 		n = fread(why, 1, size - 1, f);
 		fclose(f);
 	}
+	while (n && why[n - 1] == '\n')
+		n--;
 	why[n] = 0;
 	return false;
 }
