@@ -352,6 +352,21 @@ static void sweep(struct running *r)
 	ask(r, ACTOR_CHECKER, &end);
 }
 
+/* Fails when they differ; tells of the part where they begin to. */
+static void tell_difference(struct outcome *o, const char *what, const char *a, size_t a_size, const char *there, const char *b, size_t b_size)
+{
+	size_t at = 0, from;
+
+	while (at < a_size && at < b_size && a[at] == b[at])
+		at++;
+	if (at == a_size && at == b_size)
+		return;
+	from = at < 300 ? 0 : at - 150;
+	a_size = a_size - from < 450 ? a_size - from : 450;
+	b_size = b_size - from < 450 ? b_size - from : 450;
+	fail(o, "%s there is:\n%s%.*s\n%s:\n%s%.*s", what, from ? "..." : "", (int)a_size, a + from, there, from ? "..." : "", (int)b_size, b + from);
+}
+
 /* What the process itself finds: to others a session that it has set aside is still there. */
 static void compare_trees(struct running *r)
 {
@@ -363,9 +378,7 @@ static void compare_trees(struct running *r)
 	if (!begin_actor(r, actor) || !ask(r, actor, &close) || r->loose || mine->ret || !ask(r, actor, &tree))
 		return;
 	r->renamed[actor] = false;	/* it has looked around */
-	if (mine->size != plain->size || memcmp(seat->data[SIDE_MOUNT], seat->data[SIDE_PLAIN], mine->size))
-		fail(r->out, "in the end there is:\n%.*sand on a plain directory:\n%.*s", (int)(mine->size < 450 ? mine->size : 450), seat->data[SIDE_MOUNT],
-		     (int)(plain->size < 450 ? plain->size : 450), seat->data[SIDE_PLAIN]);
+	tell_difference(r->out, "in the end", seat->data[SIDE_MOUNT], mine->size, "on a plain directory", seat->data[SIDE_PLAIN], plain->size);
 }
 
 static void look_at_end(struct running *r)
@@ -410,14 +423,14 @@ bool same_tree(struct world *w, const struct sequence *s, const char *tree, char
 	struct outcome out = { .failed = false };
 	struct running r = { .world = w, .s = s, .out = &out };
 	char *text;
-	bool same;
 
 	if (!tree)
 		return true;
 	snprintf(r.dir[SIDE_MOUNT], sizeof(r.dir[0]), "%s/s%llu", w->mount, (unsigned long long)s->number);
 	text = look_at_tree(&r);
-	same = text && strcmp(text, tree) == 0;
-	snprintf(why, size, "after the daemon was killed there is:\n%.450sthere was:\n%.450s", text ? text : out.why, tree);
+	if (text)
+		tell_difference(&out, "after the daemon was killed", text, strlen(text), "before", tree, strlen(tree));
 	free(text);
-	return same;
+	snprintf(why, size, "%s", out.why);
+	return !out.failed;
 }
