@@ -3,14 +3,18 @@
 Damages data.mdb and looks at what verify, export --salvage and a mount make of it.
 
 usage: damage.py EACH [SEED [KIND...]]		EACH damages of each kind; HISTORYFS and HISTORYCTL are the binaries
+       damage.py SEED/KIND/N			one of them again
 
 After every damage: nothing ends by a signal or hangs; what verify and export write is never altered without one of them saying so; every file none of
-whose records were hit is exported byte for byte; the mount serves each file as it was, or an error; it takes saves, or refuses them, and the daemon lives.
+whose records were hit is exported byte for byte; the mount serves each file as it was, or EIO, and those whose pages were not hit as they were; it takes saves,
+or refuses them, and the daemon lives.
 
 Which records are hit is found with a reader of LMDB's pages of its own.
 """
 import collections
+import errno
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,6 +27,7 @@ import time
 PAGE = 4096
 FS, CTL = os.environ["HISTORYFS"], os.environ["HISTORYCTL"]
 LIMIT = 60	# seconds; a guard against what never ends
+WORKERS = os.cpu_count() or 1
 KINDS = ["bit", "bytes", "zero", "other", "random", "truncate"]
 
 
@@ -105,14 +110,11 @@ def files_in(root):
 class Map:
 	"""Byte ranges of data.mdb by inode; inodes by path."""
 	def __init__(self, data, paths):
-		self.data, self.ranges, self.leaf_of = data, collections.defaultdict(list), collections.defaultdict(set)
+		self.data, self.ranges, self.pages_of = data, collections.defaultdict(list), collections.defaultdict(set)
 		meta = max((0, 1), key=lambda m: struct.unpack_from("<Q", data, m * PAGE + 16 + 4 + 4 + 8 + 8 + 48 + 48 + 8)[0])
 		self.root = struct.unpack_from("<Q", data, meta * PAGE + 16 + 24 + 48 + 40)[0]
-		self.last = struct.unpack_from("<Q", data, meta * PAGE + 16 + 24 + 96)[0]
-		self.branches = set()
-		self.names = {}		# path -> inodes it needs
 		self.entries, self.attrs = {}, {}
-		self.walk(self.root)
+		self.walk(self.root, ())
 		self.inode = {}
 		for (parent, name), ino in self.entries.items():
 			self.inode[self.path(parent, name)] = ino
@@ -125,16 +127,14 @@ class Map:
 			name, parent = own + "/" + name, up
 		return name
 
-	def walk(self, page):
-		at = page * PAGE
+	def walk(self, page, above):
+		at, way = page * PAGE, above + (page,)
 		_, _, flags, lower, _ = struct.unpack_from("<QHHHH", self.data, at)
-		if flags & 1:
-			self.branches.add(page)
 		for i in range((lower - 16) // 2):
 			node = at + struct.unpack_from("<H", self.data, at + 16 + 2 * i)[0]
 			low, high, kind, size = struct.unpack_from("<HHHH", self.data, node)
 			if flags & 1:
-				self.walk(low | high << 16 | kind << 32)
+				self.walk(low | high << 16 | kind << 32, way)
 				continue
 			key, value_size = self.data[node + 8:node + 8 + size], low | high << 16
 			ino = struct.unpack(">Q", key[:8])[0]
@@ -143,15 +143,27 @@ class Map:
 				self.ranges[ino].append((node, start + 8))
 				start = struct.unpack_from("<Q", self.data, start)[0] * PAGE
 				self.ranges[ino].append((start, start + 16 + value_size))
+				way += tuple(range(start // PAGE, (start + 16 + value_size - 1) // PAGE + 1))
 				start += 16
 			else:
 				self.ranges[ino].append((node, start + value_size))
 			value = self.data[start:start + value_size - 8]
 			if key[8:9] == b"E":
-				self.entries[ino, key[17:].decode()] = struct.unpack_from("<Q", value)[0]
+				self.entries[ino, key[17:].decode()] = child = struct.unpack_from("<Q", value)[0]
+				self.pages_of[child].update(way)
 			if key[8:9] == b"A":
 				self.attrs[ino] = (struct.unpack_from("<Q", value, 16)[0], value[64:].decode())
-			self.leaf_of[ino].add(page)
+			# Of a directory, which is written to as long as there is room on a page, only what leads to it and tells of it.
+			if ino > 15 and key[8:9] not in b"EIT":
+				self.pages_of[ino].update(way)
+
+	def needs(self, path):
+		"""The pages without which a file can't be found and read."""
+		ino, pages = self.inode[path], set()
+		while ino != 1:
+			pages |= self.pages_of[ino]
+			ino = self.attrs[ino][0]
+		return pages
 
 	def is_hit(self, ino, begin, end):
 		return any(begin < e and b < end for b, e in self.ranges[ino])
@@ -207,7 +219,7 @@ def check_export(want, where, hit, told):
 		raise Wrong(f"silent: {extra} was exported")
 
 
-def check_mount(store, where, want, told):
+def check_mount(store, where, want, whole, told):
 	m = Mount(store, where)
 	served = refused = 0
 	if m.up:
@@ -219,14 +231,16 @@ def check_mount(store, where, want, told):
 				else:
 					with open(at, "rb") as f:
 						got = f.read()
-			except OSError:
+			except OSError as e:
 				refused += 1
 				if not told:
 					raise Wrong(f"silent: {path} can't be read")
+				if e.errno != errno.EIO or path in whole:
+					raise Wrong(f"{path}: {errno.errorcode[e.errno]}, and it is {'whole' if path in whole else 'damaged'}")
 				continue
 			served += 1
-			if got != content and not told:
-				raise Wrong(f"silent: {path} is served altered")
+			if got != content:
+				raise Wrong(f"{path} is served altered")
 		for at, directories, names in os.walk(where):
 			pass
 		for path in list(want)[::7] + ["new.json", "new.txt", "a/new.json"]:
@@ -263,50 +277,78 @@ def one(work, data, kind, rng, files, where_is):
 		check_export(files, out, hit, told)
 	elif len(hit) < len(files) and begin >= 2 * PAGE:
 		raise Wrong(f"nothing was exported: {said[-300:]}")
-	up, served, refused = check_mount(store, os.path.join(work, "mnt"), files, told)
+	whole = {p for p in files if not any(begin < (n + 1) * PAGE and n * PAGE < end for n in where_is.needs(p))}
+	up, served, refused = check_mount(store, os.path.join(work, "mnt"), files, whole, told)
 	run(CTL, "--store", store, "verify")
 	return told, up, refused, len(hit)
 
 
-def main():
-	each, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 32)
-	kinds = sys.argv[3:] or KINDS
-	print("seed", seed)
-	rng = random.Random(seed)
-	work = tempfile.mkdtemp(prefix="historyfs-damage-")
-	faults = []
-	try:
-		store, where = os.path.join(work, "whole"), os.path.join(work, "mnt")
+class Bench:
+	"""The store that is damaged, and a directory for each worker."""
+	def __init__(self, seed):
+		self.seed, self.root = seed, tempfile.mkdtemp(prefix="historyfs-damage-")
+		rng = random.Random(seed)
+		store, where = os.path.join(self.root, "whole"), os.path.join(self.root, "mnt")
 		m = Mount(store, where)
 		populate(where, rng)
 		m.down()
 		m = Mount(store, where)
-		files = files_in(where)
+		self.files = files_in(where)
 		m.down()
 		with open(os.path.join(store, "data.mdb"), "rb") as f:
-			data = f.read()
-		where_is = Map(data, files)
-		print(f"{len(files)} files, {len(data) // PAGE} pages")
+			self.data = f.read()
+		self.where_is = Map(self.data, self.files)
 		assert run(CTL, "--store", store, "verify")[0] == 0
-		for kind in kinds:
-			count, tally = 0, collections.Counter()
-			for n in range(each):
-				again = f"{seed}/{kind}/{n}"
-				try:
-					told, up, refused, hit = one(work, data, kind, random.Random(again), files, where_is)
-					tally["told"] += told != 0
-					tally["not mounted"] += not up
-					tally["hit files"] += hit > 0
-				except Wrong as e:
-					faults.append(f"{again}: {e}")
-					if os.environ.get("KEEP"):
-						shutil.copytree(work, os.path.join(os.environ["KEEP"], again.replace("/", "-")), ignore=shutil.ignore_patterns("mnt"))
-					print("WRONG", faults[-1], flush=True)
-			print(f"{kind}: {each} damages, {tally['hit files']} hit files, {tally['told']} told, {tally['not mounted']} not mounted", flush=True)
+		print(f"seed {seed}: {len(self.files)} files, {len(self.data) // PAGE} pages", flush=True)
+
+	def work(self, job):
+		kind, n = job
+		again = f"{self.seed}/{kind}/{n}"
+		at = os.path.join(self.root, f"worker-{os.getpid()}")
+		if not os.path.isdir(at):
+			os.mkdir(at)
+			os.symlink("../whole", os.path.join(at, "whole"))
+		try:
+			told, up, refused, hit = one(at, self.data, kind, random.Random(again), self.files, self.where_is)
+			return kind, told != 0, not up, hit > 0, None
+		except Wrong as e:
+			if os.environ.get("KEEP"):
+				shutil.copytree(at, os.path.join(os.environ["KEEP"], again.replace("/", "-")), ignore=shutil.ignore_patterns("mnt"), symlinks=True)
+			return kind, 0, 0, 0, f"{again}: {e}"
+
+	def clear(self):
+		for name in os.listdir(self.root):
+			subprocess.run(["fusermount3", "-uz", os.path.join(self.root, name, "mnt")], stderr=subprocess.DEVNULL)
+		shutil.rmtree(self.root, ignore_errors=True)
+
+
+def work(job):
+	return bench.work(job)
+
+
+def main():
+	global bench
+	if "/" in sys.argv[1]:
+		seed, kind, n = sys.argv[1].split("/")
+		seed, jobs = int(seed), [(kind, int(n))]
+	else:
+		seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 32)
+		jobs = [(kind, n) for kind in sys.argv[3:] or KINDS for n in range(int(sys.argv[1]))]
+	faults, tally = 0, collections.Counter()
+	bench = Bench(seed)
+	try:
+		with multiprocessing.Pool(WORKERS) as pool:
+			for kind, told, down, hit, fault in pool.imap_unordered(work, jobs):
+				tally.update({(kind, "n"): 1, (kind, "told"): told, (kind, "down"): down, (kind, "hit"): hit})
+				faults += fault is not None
+				if fault:
+					print("WRONG", fault, flush=True)
 	finally:
-		subprocess.run(["fusermount3", "-uz", os.path.join(work, "mnt")], stderr=subprocess.DEVNULL)
-		shutil.rmtree(work, ignore_errors=True)
-	print(f"{len(faults)} wrong")
+		bench.clear()
+	for kind in dict.fromkeys(kind for kind, _ in jobs):
+		n, told, down, hit = (tally[kind, what] for what in ("n", "told", "down", "hit"))
+		print(f"{kind}: {n} damages, {hit} hit files, {told} told, {down} not mounted")
+	print(f"{faults} wrong")
 	return bool(faults)
 
 
