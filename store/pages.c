@@ -441,7 +441,11 @@ const struct page *node_overflow(const struct snapshot *s, const struct node *n,
 
 int node_value(const struct snapshot *s, const struct node *n, bool clean, struct db_value *ret)
 {
-	bool strict = atomic_load_explicit(&s->pages->strict, memory_order_relaxed);
+	return node_checked(s, n, clean, atomic_load_explicit(&s->pages->strict, memory_order_relaxed), ret);
+}
+
+int node_checked(const struct snapshot *s, const struct node *n, bool clean, bool strict, struct db_value *ret)
+{
 	const struct page *p = NULL;
 	const void *bytes = n->bytes + n->key_size;
 	size_t size = node_value_size(n), pages;

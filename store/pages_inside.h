@@ -84,6 +84,8 @@ const struct page *page_raw(const struct snapshot *s, uint64_t number);
 const struct page *page_look(const struct snapshot *s, uint64_t number, unsigned kind, bool *ret_clean);
 /* Of a leaf's node. -EUCLEAN: the value is damaged. */
 int node_value(const struct snapshot *s, const struct node *n, bool clean, struct db_value *ret);
+/* With `strict` there must be a check, also in a store where some have none. */
+int node_checked(const struct snapshot *s, const struct node *n, bool clean, bool strict, struct db_value *ret);
 /* Where a value of this node is that is elsewhere, in how many pages. NULL: the page there is not its. */
 const struct page *node_overflow(const struct snapshot *s, const struct node *n, size_t *ret_pages);
 bool page_is_good(const struct snapshot *s, const struct page *p, uint64_t number, unsigned kind);

@@ -291,7 +291,7 @@ static bool is_node(const struct snapshot *s, const struct page *p, size_t at, s
 		return false;
 	room = sizeof(*n) + n->key_size + (n->flags ? 8 : node_value_size(n));
 	*ret_room = (room + 1) & ~(size_t)1;
-	return room <= page_size - at && !node_value(s, n, false, &v);
+	return room <= page_size - at && !node_checked(s, n, false, true, &v);
 }
 
 /*
@@ -351,22 +351,35 @@ static void collect_ruined(struct walk *w, const struct page *ruined, uint64_t n
 		free(p);
 }
 
-/* Every page that has no use may be one that the tree does not lead to any more. The pages of a value are skipped: anything may stand in them. */
+/* Returns how many pages it takes. Those of a value are skipped: anything may stand in them. */
+static uint64_t look_at(struct walk *w, const struct snapshot *s, uint64_t number)
+{
+	const struct page *p = w->use[number] == NONE ? page_raw(s, number) : NULL;
+
+	if (!p)
+		return 1;
+	if (p->number == number && p->flags == OVERFLOW && p->pages && pages_are_there(s, number, p->pages))
+		return p->pages;
+	w->use[number] = TREE;
+	if (page_is_good(s, p, number, LEAF))
+		take_leaf(w, p);
+	else if (!page_is_good(s, p, number, BRANCH))
+		collect_ruined(w, p, number);
+	return 1;
+}
+
+/*
+ * Every page that has no use may be one that the tree does not lead to any more. Those that it leads to, but that
+ * are ruined, come first: of others it may not be known that they were given up.
+ */
 static void look_everywhere(struct walk *w, const struct snapshot *s)
 {
-	for (uint64_t i = 2; i <= s->last && !w->err; i++) {
-		const struct page *p = w->use[i] == NONE ? page_raw(s, i) : NULL;
-		bool strict = atomic_load(&s->pages->strict);
-
-		if (!p)
-			continue;
-		if (p->number == i && p->flags == OVERFLOW && p->pages && pages_are_there(s, i, p->pages))
-			i += p->pages - 1;
-		else if (page_is_good(s, p, i, LEAF))
-			take_leaf(w, p);
-		else if (strict && !page_is_good(s, p, i, BRANCH))
-			collect_ruined(w, p, i);
+	for (size_t i = 0, count = w->range_count; i < count && !w->err; i++) {
+		if (w->ranges[i].number <= s->last)
+			look_at(w, s, w->ranges[i].number);
 	}
+	for (uint64_t i = 2; i <= s->last && !w->err;)
+		i += look_at(w, s, i);
 }
 
 /* One that collect_ruined made. */

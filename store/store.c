@@ -170,9 +170,12 @@ int store_open(const char *path, const struct store_options *options, struct sto
 		err = db_open(path, &db, &s->db);
 	if (!err)
 		err = check_superblock(s, &format, &checked);
-	/* Of what can still be read of a damaged store this record is not the one that matters. */
-	if (err == -EUCLEAN && o->salvage)
-		err = 0;
+	/* It may be found where the tree does not lead to any more. If not, this record is not the one that matters. */
+	if (err == -EUCLEAN && o->salvage) {
+		err = db_strict(s->db, false);
+		if (!err && check_superblock(s, &format, &checked) == -EPROTO)
+			err = -EPROTO;
+	}
 	if (!err)
 		err = db_strict(s->db, checked);
 	if (!err)
