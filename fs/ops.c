@@ -178,11 +178,15 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	struct process who = caller(req);
 	struct store_attr a, set = { .mode = to->st_mode, .uid = to->st_uid, .gid = to->st_gid, .atime = to->st_atim, .mtime = to->st_mtim };
 	unsigned mask = 0;
-	uint64_t file;
+	char name[STORE_NAME_MAX + 1];
+	uint64_t file, parent;
 	struct stat st;
 	bool cut;
 	int err;
 
+	/* Who changes the backup that it has just set aside changes no session. */
+	if (asides_any(m->asides) && looked_name(m->looked, who.tid, ino, &parent, name))
+		aside_settle(m->asides, &who, parent, name);
 	/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
 	file = follow_ino(m, &who, ino, NULL);
 	err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);

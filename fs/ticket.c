@@ -401,9 +401,11 @@ static void end_written(struct seen *s, const struct ticket_set *set, struct rec
 	for (size_t i = r->count - 1u; i-- > 0;) {
 		struct entry *e = &r->entries[i];
 
-		if (!e->written || e->ended || e->first >= set->freeze.stamp)
+		bool step = !set->events && e->thread == set->who.tid;
+
+		if (!e->written || e->ended || (e->first >= set->freeze.stamp && !step))
 			continue;
-		if (!chosen || is_base(e, chosen) || (!set->events && e->thread == set->who.tid) || ++live >= WRITTEN_MAX)
+		if (!chosen || is_base(e, chosen) || step || ++live >= WRITTEN_MAX)
 			e->ended = s->now;
 	}
 }

@@ -156,6 +156,8 @@ static void look_before(struct running *r, const struct op *op)
 			r->loose = true;
 		if (r->writes[i] < 0)
 			continue;
+		if ((op->what == OP_READ || op->what == OP_PREAD) && i != op->slot && r->reads[op->slot] == r->writes[i])
+			r->loose = true;
 		if (touches(r, op, (unsigned)r->writes[i]) && !(op->what == OP_OPEN && op->slot == i))
 			r->loose = true;
 		/* As does who has closed one of two descriptors of it. */

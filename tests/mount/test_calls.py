@@ -672,5 +672,39 @@ def renamed_away(t, name, save):
 					os.unlink(t.path("x.tmp"))
 
 
+@cases("who replaces what it has saved by what it wrote before, and empties that, has emptied it: {}", [
+	("renamed", os.rename), ("exchanged", exchange)])
+def emptied_older(t, name, replace):
+	for session in ("c.json", "c.jsonl"):
+		for change, left in ((emptied, b""), (by_truncate, b""), (lambda p: write(p, b"[]"), b"[]")):
+			path, temp = t.path(session), t.path("x.tmp")
+			write(temp, b'[{"c":"0"}]')
+			os.path.exists(path)
+			write(path, b'[{"c":"4"}]')
+			replace(temp, path)
+			change(path)
+			equal(read(path), left, f"contents of {session}")
+			os.unlink(path)
+
+
+@case("a backup that is changed before its session is made anew")
+def backup_changed(t):
+	path, backup = t.path("a.json"), t.path("a.json.bak")
+	for change in (by_truncate, lambda p: os.chmod(p, 0o600), lambda p: os.utime(p, (5, 5)), lambda p: os.chown(p, 3, 4)):
+		write(path, b"[1]")
+		os.rename(path, backup)
+		change(backup)
+		wanted = [read(backup), os.stat(backup)]
+		write(path, b"[2]")
+		for look in (lambda f, *a: f(*a), forked):
+			got = [look(read, backup), look(os.stat, backup)]
+			fields = lambda s: (oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime, s.st_size)
+			equal([got[0], fields(got[1])], [wanted[0], fields(wanted[1])], "the backup")
+		require(wanted[0] == b"" or oct(wanted[1].st_mode) == "0o100600" or wanted[1].st_mtime == 5 or wanted[1].st_uid == 3, "what was changed")
+		equal([read(path), oct(os.stat(path).st_mode), os.stat(path).st_uid], [b"[2]", "0o100644", os.getuid()], "the session")
+		os.unlink(path)
+		os.unlink(backup)
+
+
 if __name__ == "__main__":
 	main()
