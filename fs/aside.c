@@ -479,6 +479,28 @@ bool aside_back(struct asides *t, const struct process *who, uint64_t parent, co
 	return back;
 }
 
+void aside_set(struct asides *t, const struct process *who, uint64_t ino, const struct store_attr *set, unsigned mask)
+{
+	if (!asides_any(t))
+		return;
+	pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < t->count; i++) {
+		struct store_attr *a = &t->list[i]->attr;
+
+		if (!is_of(t->list[i], who) || a->ino != ino || t->list[i]->made)
+			continue;
+		if (mask & STORE_SET_MODE)
+			a->mode = (a->mode & ~07777u) | (set->mode & 07777);
+		if (mask & STORE_SET_UID)
+			a->uid = set->uid;
+		if (mask & STORE_SET_GID)
+			a->gid = set->gid;
+		if (mask & STORE_SET_MTIME)
+			a->mtime = set->mtime;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
 void aside_settle(struct asides *t, const struct process *who, uint64_t parent, const char *name)
 {
 	if (!asides_any(t))

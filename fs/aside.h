@@ -63,6 +63,9 @@ int unlink_file(struct mount *m, const struct process *who, uint64_t parent, con
 int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name,
 		   unsigned flags);
 
+/* The process has set attributes of the file that it has set aside: its backup has them. `mask`: STORE_SET_*. */
+void aside_set(struct asides *t, const struct process *who, uint64_t ino, const struct store_attr *set, unsigned mask);
+
 /* Before the process does something else with a name that it sees otherwise; NULL: with any name of that directory. */
 void aside_settle(struct asides *t, const struct process *who, uint64_t parent, const char *name);
 /* Before somebody takes a session from its name: who has it away has renamed it first. */

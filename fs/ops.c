@@ -184,8 +184,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	bool cut;
 	int err;
 
-	/* Who changes the backup that it has just set aside changes no session. */
-	if (asides_any(m->asides) && looked_name(m->looked, who.tid, ino, &parent, name))
+	/* Who cuts the backup that it has just set aside cuts no session. */
+	if ((valid & FUSE_SET_ATTR_SIZE) && asides_any(m->asides) && looked_name(m->looked, who.tid, ino, &parent, name) &&
+	    aside_look(m->asides, &who, parent, name, &a) == ASIDE_BACKUP)
 		aside_settle(m->asides, &who, parent, name);
 	/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
 	file = follow_ino(m, &who, ino, NULL);
@@ -212,6 +213,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
 		if (!inodes_set_embryo(m->inodes, file, &set, mask))
 			err = store_setattr(m->store, file == ino ? a.ino : file, &set, mask, NULL);
+		if (!err)
+			aside_set(m->asides, &who, file, &set, mask);
 		/* Of a file that has gone the kernel is to look again: others may have replaced it while it was looked up. */
 		if (err == -ENOENT && a.kind == STORE_DIRECTORY && gone_set(m->gone, ino, &set, mask))
 			err = 0;

@@ -170,7 +170,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 			save->mtime = from->attr.mtime;
 		}
 		/* What it renamed away, and did not know, it did not mean to take from the name. */
-		if (renamed && seen == RENAMED_ABSENT)
+		if (renamed && seen != RENAMED_READ && seen != RENAMED_WRITTEN)
 			save->flags |= STORE_SAVE_LINEAGE;
 		if (from->unseen)
 			save->flags |= STORE_SAVE_UNSEEN;
