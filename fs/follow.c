@@ -129,6 +129,7 @@ static void go_on(struct mount *m, struct handle *h, const struct followed *to, 
 	atomic_store(&h->draft_size, saved ? HANDLE_NONE : draft_size(&h->draft));
 	if (!h->appends)
 		atomic_store(&h->own_size, draft_size(&h->draft));
+	atomic_store(&h->mtime, saved ? HANDLE_NO_TIME : to->mtime);
 	atomic_store(&h->kind, HANDLE_DOCUMENT);
 	/* Its release may be next, and decides. */
 	if (h->truncated)

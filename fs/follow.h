@@ -36,6 +36,7 @@ struct followed {
 	uint64_t version;	/* made of what they have written so far; 0: that is not saved */
 	struct draft *draft;	/* of a plain file: its bytes; taken over */
 	struct ticket_set **set;	/* the bases of what comes next, or NULL; taken over */
+	int64_t mtime;		/* the file's, of what is not saved yet; HANDLE_NO_TIME: of the save */
 };
 
 /* Needs their locks. Without memory a handle stays behind, and its close says so. */

@@ -699,14 +699,6 @@ static int truncate_draft(struct mount *m, const struct process *who, struct han
 	return err;
 }
 
-static int touch(struct mount *m, uint64_t ino)
-{
-	struct store_attr now = { 0 };
-
-	clock_gettime(CLOCK_REALTIME, &now.mtime);
-	return store_setattr(m->store, ino, &now, STORE_SET_MTIME, NULL);
-}
-
 int io_truncate(struct mount *m, const struct process *who, const struct store_attr *a, struct handle *h, uint64_t size)
 {
 	struct store_attr embryo;
@@ -720,9 +712,6 @@ int io_truncate(struct mount *m, const struct process *who, const struct store_a
 	/* One that is being made is what its maker has written so far. */
 	if (a->kind == STORE_DOCUMENT && inodes_get_embryo(m->inodes, a->ino, &embryo) && (h = handle_lock_maker(m, who, a->ino)))
 		return truncate_draft(m, who, h, size);
-	/* To the size that it has: only its time moves, and of an empty one not even that. */
-	if (size == a->size && !h)
-		return size ? touch(m, a->ino) : 0;
 	if (a->kind == STORE_DOCUMENT)
 		return save_truncate(m, who, a, size);
 	return store_setattr(m->store, a->ino, &(struct store_attr){ .size = size }, STORE_SET_SIZE, NULL);

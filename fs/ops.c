@@ -364,7 +364,7 @@ static void settle_asides(struct mount *m, const struct process *who, uint64_t p
 	struct store_attr a;
 
 	aside_settle(m->asides, who, parent, name);
-	if (how || store_lookup(m->store, parent, name, &a) || (a.kind == STORE_DOCUMENT && !temps_fresh(m->temps, &a)))
+	if (how || !store_is_document_name(new_name) || store_lookup(m->store, parent, name, &a) || (a.kind == STORE_DOCUMENT && !temps_fresh(m->temps, &a)))
 		aside_settle(m->asides, who, new_parent, new_name);
 }
 

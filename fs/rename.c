@@ -227,8 +227,11 @@ static void let_follow(struct mount *m, struct source *from, uint64_t parent, co
 {
 	if (renamed && from->open.first) {
 		struct process writer = *followers_writer(&from->open, from->temp);
+		struct timespec t = from->attr.mtime;
+		int64_t mtime = earlier(t, from->attr.ctime) ? (int64_t)t.tv_sec * 1000000000 + t.tv_nsec : HANDLE_NO_TIME;
 
-		followers_go(m, &from->open, &writer, &(struct followed){ from->saved_ino, parent, name, from->saved, &from->draft, &from->set });
+		followers_go(m, &from->open, &writer,
+			     &(struct followed){ from->saved_ino, parent, name, from->saved, &from->draft, &from->set, mtime });
 	}
 	followers_unlock(&from->open);
 	/* It stays with a file that was not renamed. */
@@ -471,15 +474,23 @@ int save_rename(struct mount *m, const struct process *who, uint64_t parent, con
 	uint64_t ids[TEMPS_OWN];
 	struct source from = { 0 };
 	struct temp *temp;
-	bool reserved;
+	bool reserved, forgot;
 	size_t count;
 	int err;
 
 	if (!store_is_document_name(new_name))
 		return -ENOSYS;
+	forgot = temps_forgot_own(m, who, parent, name);
 	count = temps_own(m, who, parent, name, new_name, ids);
+	err = count ? rename_own(m, who, name, ids, count, new_parent, new_name, replace) : 0;
+	if (forgot && !err) {
+		log_often("%s: pid %d had too many files of this name that it had not renamed, and one had to go; %zu that are left are saved as %s, "
+			  "but its renames fail for %d seconds: write less at once, or under different names", name, (int)who->tgid, count, new_name,
+			  TEMP_SECONDS);
+		return -EBUSY;
+	}
 	if (count)
-		return rename_own(m, who, name, ids, count, new_parent, new_name, replace);
+		return err;
 	err = store_lookup(m->store, parent, name, &from.attr);
 	if (err)
 		return err;

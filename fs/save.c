@@ -397,12 +397,16 @@ int save_truncate(struct mount *m, const struct process *who, const struct store
 {
 	struct work w = { .save = { .ino = a->ino, .prefix_size = size } };
 	struct ticket_set *set = NULL;
+	struct store_attr now;
 	int err;
 
-	if (size == a->size)
-		return 0;
 	if (size > a->size)
 		return -EINVAL;
+	/* Of the size that it has only the time changes. */
+	if (size == a->size) {
+		clock_gettime(CLOCK_REALTIME, &now.mtime);
+		return store_setattr(m->store, a->ino, &now, STORE_SET_MTIME, NULL);
+	}
 	err = tickets_freeze(m->tickets, who, &set);
 	if (!err && size)
 		err = store_view_open(m->store, a->ino, a->version, &w.save.prefix);

@@ -10,8 +10,9 @@
 int temps_add(struct mount *m, const struct process *who, const struct store_attr *a, struct ticket_set *set, unsigned flags, uint64_t *ret_id)
 {
 	struct temp *e = temp_new(who, a, a->parent, flags), *old, *next, *gone = NULL;
-	bool events = processes_events(m->processes, who);
+	bool events = processes_events(m->processes, who), shared = false;
 	struct temps *t = m->temps;
+	int err;
 
 	if (!e) {
 		ticket_set_free(set);
@@ -40,16 +41,20 @@ int temps_add(struct mount *m, const struct process *who, const struct store_att
 		if (!process_same(&old->who, who)) {
 			old->flags |= TEMP_SHARED;
 			e->flags |= TEMP_SHARED;
+			shared |= e->document;
 		} else if (e->document && !events && old->who.tid == who->tid) {
 			temp_discard(t, old, &gone);
 		}
 	}
-	temp_insert(t, e);
-	temp_bound_own(t, e, &gone);
+	err = temp_room(t, who, e->parent, e->name, shared, &gone);
+	if (!err)
+		temp_insert(t, e);
 	temp_sweep(t, &gone);
 	pthread_mutex_unlock(&t->lock);
 	temp_settle_all(m, gone);
-	return 0;
+	if (err)
+		temp_destroy(e);
+	return err;
 }
 
 bool temp_is_fresh(const struct temp *e, uint64_t version)
@@ -202,17 +207,14 @@ bool temps_is_shared(const char *name)
 static void displaced(struct mount *m, const char *name, uint64_t ino)
 {
 	struct temps *t = m->temps;
-	struct temp *e, *gone = NULL;
+	struct temp *e;
 
 	pthread_mutex_lock(&t->lock);
 	e = temp_find(t, name, ino);
-	if (e) {
+	if (e)
 		temp_lose(t, e);
-		temp_bound_own(t, e, &gone);
-	}
 	pthread_mutex_unlock(&t->lock);
 	temp_settle(m, name, ino);
-	temp_settle_all(m, gone);
 }
 
 int temps_make(struct mount *m, const struct process *who, const struct store_attr *a, bool displace, uint64_t *ret_ino)
@@ -223,7 +225,13 @@ int temps_make(struct mount *m, const struct process *who, const struct store_at
 	uint64_t ino, id;
 	int err = mine ? store_new_ino(m->store, &ino) : -ENOMEM;
 
+	if (!err) {
+		pthread_mutex_lock(&t->lock);
+		err = temp_room(t, who, a->parent, a->name, displace, &gone);
+		pthread_mutex_unlock(&t->lock);
+	}
 	if (err) {
+		temp_settle_all(m, gone);
 		free(mine);
 		return err;
 	}
@@ -341,11 +349,11 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	struct store_attr want = *a;
 	const struct store_attr *former;
 	struct temps *t = m->temps;
-	struct temp *e, *mine;
+	struct temp *e, *mine, *gone = NULL;
 	uint64_t ino;
 	uint64_t made;
 	bool take, lost;
-	int err;
+	int err = 0;
 
 	if (!who->known || !temps_is_shared(a->name) || shown_held(m->device, a->ino))
 		return 0;
@@ -360,14 +368,19 @@ int temps_claim(struct mount *m, const struct process *who, const struct store_a
 	made = find_made(t, who, want.parent, a);
 	take = !made && (e ? may_take(m, who, e) : !former);
 	lost = take && e && e->lost;
-	if (!e && take && a->parent) {
+	if (!e && take && a->parent)
+		err = temp_room(t, who, a->parent, a->name, false, &gone);
+	if (!err && !e && take && a->parent) {
 		mine->id = ++t->next_id;
 		mine->reserved = true;
 		temp_insert(t, mine);
 		mine = NULL;
 	}
 	pthread_mutex_unlock(&t->lock);
+	temp_settle_all(m, gone);
 	free(mine);
+	if (err)
+		return err;
 	if (lost)
 		take_name(m, a, want.parent);
 	if (take)
@@ -475,6 +488,21 @@ struct temp *temps_take(struct temps *t, const char *name, uint64_t id)
 		e->taken = true;
 	pthread_mutex_unlock(&t->lock);
 	return e;
+}
+
+bool temps_forgot_own(struct mount *m, const struct process *who, uint64_t parent, const char *name)
+{
+	struct temps *t = m->temps;
+	struct process writer;
+	bool forgot = false;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->forgotten_count) {
+		writer = temp_writer(m, who, parent, name);
+		forgot = temp_was_forgotten(t, &writer, parent, name) || temp_was_forgotten(t, who, parent, name);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return forgot;
 }
 
 bool temps_forgot(struct temps *t)

@@ -31,6 +31,7 @@ struct temps;
 #define TEMP_SHARED 16u	/* several processes have written files of that name at a time */
 
 #define TEMPS_OWN 1024	/* files of one process under one name */
+#define TEMP_SECONDS 600	/* so long a file waits */
 
 /* One file, as one writer wrote it. */
 struct temp {
@@ -106,6 +107,11 @@ bool temps_former(struct temps *t, uint64_t ino, struct store_attr *ret);
 
 /* What a rename of that name to `new_name` by this process means: files in the order of their writing. */
 size_t temps_own(struct mount *m, const struct process *who, uint64_t parent, const char *name, const char *new_name, uint64_t ids[TEMPS_OWN]);
+/*
+ * Whether the process has written a file of that name that had to go, at a bound, before it was renamed: which of its renames means that nobody
+ * can tell, so that none is to be told that its file is saved.
+ */
+bool temps_forgot_own(struct mount *m, const struct process *who, uint64_t parent, const char *name);
 /* It does not change until temps_put or temps_done. NULL: gone. */
 struct temp *temps_take(struct temps *t, const char *name, uint64_t id);
 /* Whether a file that somebody may still rename was forgotten lately, at a bound: who renames one that he has not written may mean that. */

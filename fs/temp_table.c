@@ -8,6 +8,7 @@
 
 #define NAMED_MAX 4096
 #define LOST_MAX 4096
+#define FORGOTTEN_MAX 1024
 #define LOOKED_AT 2	/* of the files that have lost their name, at each step, which adds one: looking reads /proc */
 
 int temps_new(struct temps **ret)
@@ -19,6 +20,7 @@ int temps_new(struct temps **ret)
 	pthread_mutex_init(&t->lock, NULL);
 	TAILQ_INIT(&t->named);
 	TAILQ_INIT(&t->lost);
+	TAILQ_INIT(&t->forgotten);
 	*ret = t;
 	return 0;
 }
@@ -32,6 +34,8 @@ void temp_destroy(struct temp *e)
 
 void temps_free(struct temps *t)
 {
+	struct forgotten *f;
+
 	if (!t)
 		return;
 	for (size_t i = 0; i < TEMP_BUCKETS; i++) {
@@ -41,6 +45,10 @@ void temps_free(struct temps *t)
 			LIST_REMOVE(e, by_id);
 			temp_destroy(e);
 		}
+	}
+	while ((f = TAILQ_FIRST(&t->forgotten))) {
+		TAILQ_REMOVE(&t->forgotten, f, age);
+		free(f);
 	}
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -234,16 +242,14 @@ static void forget(struct temps *t, struct temp *e, enum bound bound, struct tem
 	temp_discard(t, e, gone);
 }
 
-void temp_sweep(struct temps *t, struct temp **gone)
+/* Those that were looked at last come last. Nothing that somebody waits for goes. */
+static void sweep_lost(struct temps *t, unsigned number, struct temp **gone)
 {
-	struct temp *e;
+	if (number > t->lost_count)
+		number = t->lost_count;
+	while (number--) {
+		struct temp *e = TAILQ_FIRST(&t->lost);
 
-	while (t->named_count > NAMED_MAX)
-		forget(t, TAILQ_FIRST(&t->named), BOUND_TEMPS, gone);
-	while (t->lost_count > LOST_MAX)
-		forget(t, TAILQ_FIRST(&t->lost), BOUND_TEMPS_LOST, gone);
-	for (unsigned i = 0; i < LOOKED_AT && i < t->lost_count; i++) {
-		e = TAILQ_FIRST(&t->lost);
 		if (temp_now() - e->at > TEMP_SECONDS || !temp_is_awaited(e)) {
 			temp_discard(t, e, gone);
 			continue;
@@ -253,21 +259,112 @@ void temp_sweep(struct temps *t, struct temp **gone)
 	}
 }
 
-void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone)
+void temp_sweep(struct temps *t, struct temp **gone)
 {
-	struct temp *oldest = NULL;
-	unsigned count = 0;
+	while (t->named_count > NAMED_MAX)
+		forget(t, TAILQ_FIRST(&t->named), BOUND_TEMPS, gone);
+	sweep_lost(t, LOOKED_AT, gone);
+}
 
-	for (struct temp *e = NULL; (e = temp_named(t, of->parent, of->name, e));) {
-		if (!process_same(&e->who, &of->who))
+static struct forgotten *find_forgotten(struct temps *t, const struct process *who, uint64_t parent, const char *name)
+{
+	struct forgotten *f;
+
+	TAILQ_FOREACH(f, &t->forgotten, age) {
+		if (f->parent == parent && process_same(&f->who, who) && strcmp(f->name, name) == 0)
+			break;
+	}
+	return f;
+}
+
+static void sweep_forgotten(struct temps *t)
+{
+	struct forgotten *f, *next;
+
+	for (f = TAILQ_FIRST(&t->forgotten); f; f = next) {
+		next = TAILQ_NEXT(f, age);
+		if (temp_now() - f->at <= TEMP_SECONDS && process_alive(&f->who))
+			continue;
+		TAILQ_REMOVE(&t->forgotten, f, age);
+		t->forgotten_count--;
+		free(f);
+	}
+}
+
+bool temp_was_forgotten(struct temps *t, const struct process *who, uint64_t parent, const char *name)
+{
+	const struct forgotten *f = t->forgotten_count ? find_forgotten(t, who, parent, name) : NULL;
+
+	return f && temp_now() - f->at <= TEMP_SECONDS;
+}
+
+/* What becomes of a rename of it must not be that of another file. */
+static int note_forgotten(struct temps *t, const struct temp *e)
+{
+	struct forgotten *f = find_forgotten(t, &e->who, e->parent, e->name);
+
+	if (f) {
+		TAILQ_REMOVE(&t->forgotten, f, age);
+	} else {
+		if (t->forgotten_count >= FORGOTTEN_MAX)
+			sweep_forgotten(t);
+		f = t->forgotten_count < FORGOTTEN_MAX ? calloc(1, sizeof(*f) + strlen(e->name) + 1) : NULL;
+		if (!f)
+			return -ENFILE;
+		f->who = e->who;
+		f->parent = e->parent;
+		strcpy(f->name, e->name);
+		t->forgotten_count++;
+	}
+	f->at = temp_now();
+	TAILQ_INSERT_TAIL(&t->forgotten, f, age);
+	return 0;
+}
+
+/* Which of the two is needed less: what is in its document already, and then the older one. NULL is not needed at all. */
+static struct temp *needed_less(struct temp *a, struct temp *b)
+{
+	if (!a || b->saved != a->saved)
+		return !a || b->saved ? b : a;
+	return b->id < a->id ? b : a;
+}
+
+static int drop_one(struct temps *t, struct temp *e, enum bound bound, struct temp **gone)
+{
+	int err = !e ? -ENFILE : e->saved || !temp_is_awaited(e) ? 0 : note_forgotten(t, e);
+
+	bound_met(bound);
+	if (!err)
+		temp_discard(t, e, gone);
+	return err;
+}
+
+int temp_room(struct temps *t, const struct process *who, uint64_t parent, const char *name, bool shared, struct temp **gone)
+{
+	struct temp *least = NULL, *e;
+	unsigned count = 0;
+	int err = 0;
+
+	for (e = temp_named(t, parent, name, NULL); e; e = temp_named(t, parent, name, e)) {
+		if (!process_same(&e->who, who))
 			continue;
 		count++;
-		/* What is in the document already is needed least. */
-		if (!oldest || e->saved > oldest->saved || (e->saved == oldest->saved && e->id < oldest->id))
-			oldest = e;
+		if (!e->reserved)
+			least = needed_less(least, e);
 	}
-	if (count > TEMPS_OWN)
-		forget(t, oldest, BOUND_TEMPS_OWN, gone);
+	if (count >= TEMPS_OWN)
+		err = drop_one(t, least, BOUND_TEMPS_OWN, gone);
+	if (err || !shared || t->lost_count < LOST_MAX)
+		return err;
+	sweep_lost(t, t->lost_count, gone);
+	if (t->lost_count < LOST_MAX)
+		return 0;
+	least = NULL;
+	TAILQ_FOREACH(e, &t->lost, age) {
+		if (!e->reserved)
+			least = needed_less(least, e);
+	}
+	return drop_one(t, least, BOUND_TEMPS_LOST, gone);
 }
 
 void temp_settle(struct mount *m, const char *name, uint64_t ino)

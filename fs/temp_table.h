@@ -10,10 +10,18 @@
 
 #include "mount.h"
 
-#define TEMP_SECONDS 600		/* so long a file waits */
 #define TEMP_BYTES_MAX (64u << 20)	/* of all `bytes` */
 #define TEMP_BUCKETS 1024
 #define TEMP_FORMERS 128
+
+/* A process had a file of that name, or several, that had to go before it was renamed. */
+struct forgotten {
+	TAILQ_ENTRY(forgotten) age;
+	struct process who;
+	uint64_t parent;
+	time_t at;			/* the latest */
+	char name[];
+};
 
 TAILQ_HEAD(temp_ages, temp);
 LIST_HEAD(temp_list, temp);
@@ -25,6 +33,8 @@ struct temps {
 	struct temp_list named_so[TEMP_BUCKETS], of_ino[TEMP_BUCKETS], of_id[TEMP_BUCKETS];
 	struct temp_ages named, lost;		/* the oldest first */
 	unsigned named_count, lost_count;
+	TAILQ_HEAD(, forgotten) forgotten;	/* the one whose latest is the oldest first */
+	unsigned forgotten_count;
 	time_t forgot;		/* when the latest of those was written that had to go though somebody might still rename it; 0: none */
 	uint64_t next_id;
 	size_t bytes;
@@ -40,9 +50,16 @@ void temp_lose(struct temps *t, struct temp *e);
 void temp_regain(struct temps *t, struct temp *e);
 /* Takes it out; what is to be freed goes to *gone, for temp_settle_all. */
 void temp_discard(struct temps *t, struct temp *e, struct temp **gone);
-/* Keeps the table within its bounds; a process has at most TEMPS_OWN files under one name. */
+/* Lets go of what nobody waits for, and keeps those that have a name within their bound. */
 void temp_sweep(struct temps *t, struct temp **gone);
-void temp_bound_own(struct temps *t, const struct temp *of, struct temp **gone);
+/*
+ * Makes room before the process opens one more file under that name, which may take the name from another's (`shared`). What is saved
+ * already goes first; else the oldest goes, and that its process has it no more is remembered. -ENFILE: not even for that is there room.
+ */
+int temp_room(struct temps *t, const struct process *who, uint64_t parent, const char *name, bool shared, struct temp **gone);
+
+/* Whether the process has written a file of that name in the last TEMP_SECONDS that had to go. */
+bool temp_was_forgotten(struct temps *t, const struct process *who, uint64_t parent, const char *name);
 
 /* The next after that entry, or the first (NULL), of a name there, and of a file. NULL: there is none. */
 struct temp *temp_named(struct temps *t, uint64_t parent, const char *name, const struct temp *after);

@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -313,13 +315,31 @@ static int spawn(void)
 	return errno ? -1 : waitpid(pid, &status, 0) == pid ? 0 : -1;
 }
 
+static int cut(int base, const char *name, int64_t size)
+{
+	int file = openat(base, name, O_PATH | O_CLOEXEC), ret;
+	struct stat st;
+	struct statfs fs;
+	char path[300];
+
+	if (file < 0)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", base, name);
+	ret = fstat(file, &st) || fstatfs(file, &fs) ? -1 : truncate(path, size);
+	close(file);
+	/* Of an empty file the time moves as well, but in memory. */
+	if (!ret && !size && !st.st_size && fs.f_type == TMPFS_MAGIC)
+		ret = utimensat(AT_FDCWD, path, NULL, 0);
+	return ret;
+}
+
 static int on_name(const struct seat *seat, int base, struct data *d, int *fd)
 {
 	const struct op *op = &seat->op;
 	const char *name = name_of(op->name);
 	struct timespec times[2] = { { op->at, 5 }, { op->at, 5 } };
 	struct stat st;
-	int ret, file;
+	int ret;
 
 	switch (op->what) {
 	case OP_OPEN:
@@ -330,17 +350,7 @@ static int on_name(const struct seat *seat, int base, struct data *d, int *fd)
 		*fd = openat(base, name, op->flags, op->mode);
 		return *fd < 0 ? -1 : 0;
 	case OP_TRUNCATE:
-		file = openat(base, name, O_PATH | O_CLOEXEC);
-		if (file < 0)
-			return -1;
-		close(file);
-		{
-			char path[300];
-
-			snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", base, name);
-			ret = truncate(path, op->at);
-		}
-		return ret;
+		return cut(base, name, op->at);
 	case OP_RENAME:
 		return renameat2(base, name, base, name_of(op->to), (unsigned)op->flags);
 	case OP_UNLINK:

@@ -130,5 +130,63 @@ def forgotten(t):
 		one.end()
 
 
+def write_and_rename(temp, session, count, renames):
+	"""The tasks of an event loop: all write, then some rename. What the renames said."""
+	said = []
+	for n in range(count):
+		write(temp, json.dumps([{"role": "user", "content": f"message {n}"}]).encode())
+	yield
+	for _ in range(renames):
+		try:
+			os.rename(temp, session)
+			said.append(0)
+		except OSError as e:
+			said.append(e.errno)
+	with open(session + ".said", "w", encoding="utf-8") as f:
+		json.dump(said, f)
+	yield
+
+
+def said(session):
+	return json.loads(read(session + ".said"))
+
+
+def texts_of(path):
+	return [e["content"] for e in json.loads(read(path))]
+
+
+@case("P1: a process has 1024 files of one temp name, and one more: no rename says 0 whose file may be the one that had to go")
+def temps_own(t):
+	with t.new_mount(expected=["too many files"]) as m:
+		for number, answer in ((1024, 0), (1025, errno.EBUSY)):
+			# A name that is not made from the session's: a rename saves one file.
+			temp, session = f"{m.path}/{number}.json.tmp", f"{m.path}/s{number}.json"
+			one = Steps(write_and_rename(temp, session, number, 3), events=True)
+			one.step(2)
+			equal(said(session), [answer] * 3, "renames")
+			equal(texts_of(session)[0], f"message {number - 1}", "the session, whose other files are saved")
+			equal(counters(m)["temps_own"], number - 1024, "times that the bound was met")
+			forked(write, temp, b"[1]")
+			forked(os.rename, temp, session + ".json")
+			one.end()
+
+
+@case("P1: 4096 temp files have lost their names, and one more: whose had to go is told so by its rename, the others are there")
+def temps_lost(t):
+	with t.new_mount(expected=["too many files"]) as m:
+		everybody, sessions = [], [f"{m.path}/s{n}.json" for n in range(5)]
+		for session in sessions:
+			everybody.append(Steps(write_and_rename(m.path + "/temp.json.tmp", session, 820, 1), events=True))
+			everybody[-1].step()
+		equal(counters(m)["temps_waiting"], 5 * 820 - 1 - 4096, "times that the bound was met")
+		for one in everybody:
+			one.step()
+		equal([said(session) for session in sessions], [[errno.EBUSY]] + [[0]] * 4, "what the renames said")
+		for session in sessions[1:]:
+			equal(texts_of(session)[0], "message 819", "the session")
+		for one in everybody:
+			one.end()
+
+
 if __name__ == "__main__":
 	main()

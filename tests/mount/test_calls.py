@@ -189,15 +189,11 @@ def times(t):
 		equal(os.fstat(fd).st_mtime, 1009, f"of lines, after {piece}")
 	os.close(fd)
 	equal(os.stat(lines).st_mtime, 1009, "of lines whose last one was saved at close")
-	plain = t.path("p")
-	write(plain, b"")
-	os.utime(plain, (1008, 1008))
-	os.truncate(plain, 0)
-	equal(os.stat(plain).st_mtime, 1008, "truncate(2) of an empty plain file")
-	write(plain, b"words")
-	os.utime(plain, (1008, 1008))
-	os.truncate(plain, 5)
-	require(os.stat(plain).st_mtime > 1000000, "truncate(2) of a plain file to its size moves it")
+	for name in ("p", "c.json", "c.jsonl"):
+		write(t.path(name), b"")
+		os.utime(t.path(name), (1008, 1008))
+		os.truncate(t.path(name), 0)
+		require(os.stat(t.path(name)).st_mtime > 1000000, f"truncate(2) moves it of an empty {name}")
 
 
 @cases("a session that is made anew has its maker's mode: {}", [("backup beside it", "a.json.bak"), ("other name", "old")])
@@ -704,6 +700,35 @@ def backup_changed(t):
 		equal([read(path), oct(os.stat(path).st_mode), os.stat(path).st_uid], [b"[2]", "0o100644", os.getuid()], "the session")
 		os.unlink(path)
 		os.unlink(backup)
+
+
+@cases("a time that was set before a file that is open, and not written after that, is renamed to a session: {}", [
+	("empty", b""), ("not complete", b"[1")])
+def timed_open(t, name, written):
+	t.mount.expect("refused|rejected")	# what is not complete when it is closed
+	for target in ("a.json", "b.jsonl"):
+		fd = os.open(t.path("x.tmp"), os.O_WRONLY | os.O_CREAT, 0o644)
+		os.write(fd, written)
+		os.utime(fd, (1003, 1003))
+		os.rename(t.path("x.tmp"), t.path(target))
+		equal(os.fstat(fd).st_mtime, 1003, "while it is open")
+		with contextlib.suppress(OSError):
+			os.close(fd)
+		if not written or target == "b.jsonl":
+			eventually(lambda: os.stat(t.path(target)).st_mtime, 1003, f"{target}, when it was closed")
+
+
+@cases("a backup that is replaced before its session is made anew is gone when it is removed: {}", [("temp file", "x.tmp"), ("session", "b.json")])
+def backup_replaced(t, name, other):
+	path, backup = t.path("a.json"), t.path("a.json.bak")
+	write(path, b"[1]")
+	equal(read(path), b"[1]", "the session")
+	write(t.path(other), b"[2]")
+	os.rename(path, backup)
+	os.rename(t.path(other), backup)
+	os.unlink(backup)
+	equal(os.listdir(t.dir), [], "names")
+	equal(forked(os.listdir, t.dir), [], "names that others see")
 
 
 if __name__ == "__main__":
