@@ -160,7 +160,7 @@ static int add_inherited(const struct seen *s, uint64_t tick, struct ticket_set 
 		const struct record *r = record_find(s, c->parent, parent, name);
 		uint64_t from = c->forked * tick, to = from + tick, newest = 0;
 		/* Some of what ended since the fork is not remembered. */
-		set->unseen |= c->parent->evicted >= from || (r && r->forgot >= from);
+		set->unseen |= c->parent->forgot >= from || (r && r->forgot >= from);
 		for (size_t i = 0; r && i < r->count; i++) {
 			const struct entry *e = &r->entries[i];
 			if (e->first < to && (!e->ended || e->ended >= from) && !e->written && order_before(e, to) > newest)
@@ -257,15 +257,19 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 	int r = 0;
 
 	candidates_clear(s, set);
-	set->unseen = set->client->evicted != 0;
+	set->unseen = set->client->forgot != 0;
 	if (own)
 		r = add_own(set, own, &alone);
+	/* Step by step its thread's last read is what counts; else what is left may be another's base. */
+	if (r == 0 && !alone && seen_forgot(s, set->client, parent, name)) {
+		candidates_clear(s, set);
+		set->unseen = true;
+		return 0;
+	}
 	if (r == 0 && !alone && !(own && own->alone))
 		r = add_inherited(s, tick, set, parent, name);
 	if (r == 0 && knows_nothing(set))
 		r = add_of_group(s, tick, set, parent, name, pipeline);
-	if (r == 0 && !set->count && set->client->forgot)
-		r = -ENOMEM;
 	set->unseen &= set->count == 0;
 	if (r < 0)
 		candidates_clear(s, set);

@@ -17,6 +17,7 @@
 #define OWN_MAX 65536		/* own versions of an entry */
 #define NEEDED_MAX 32		/* ended documents of a record that open sets may need */
 #define ANCESTORS 3
+#define IN_FLIGHT (600 * SECOND)	/* so long what was read may be on its way to a save */
 #define SECOND UINT64_C(1000000000)
 #define MALLOC_OVERHEAD 16
 
@@ -180,11 +181,10 @@ static bool sweep_client(struct seen *s, uint64_t every, uint64_t after)
 	return true;
 }
 
-/* Leaves the newest unused ticket and the live document. Whether there was more. */
-static bool record_thin(struct seen *s, struct record *r)
+/* By age: leaves the newest unused ticket and the live document. */
+static void record_thin(struct seen *s, struct record *r)
 {
 	uint64_t newest = 0;
-	uint16_t before = r->count;
 
 	for (size_t i = 0; i < r->count; i++)
 		if (!r->entries[i].ended && !r->entries[i].written && r->entries[i].last > newest)
@@ -192,27 +192,11 @@ static bool record_thin(struct seen *s, struct record *r)
 	for (size_t i = r->count; i-- > 0;)
 		if (r->entries[i].ended || (!r->entries[i].written && r->entries[i].last != newest))
 			record_remove(s, r, i);
-	return r->count < before;
 }
 
 static struct record *oldest_record(const struct seen *s, int which)
 {
 	return s->used[which].next == &s->used[which] ? NULL : CONTAINER(s->used[which].next, struct record, used);
-}
-
-static void evict(struct seen *s, size_t max_bytes)
-{
-	for (int i = 0; i < 4 && s->bytes > max_bytes && sweep_client(s, SECOND / 100, 0); i++)
-		;
-	for (int i = 1; i >= 0; i--) {
-		struct record *r;
-		while (s->bytes > max_bytes && (r = oldest_record(s, i)))
-			if (!record_thin(s, r)) {
-				r->client->evicted = s->now;
-				bound_met(BOUND_MEMORY);
-				record_free(s, r);
-			}
-	}
 }
 
 /* Looks after the names left alone for the time to live: two a call keep up with those that are made. */
@@ -267,18 +251,6 @@ void seen_lock(struct seen *s)
 	pthread_mutex_lock(&s->lock);
 	uint64_t now = s->clock(s->clock_arg);
 	s->now = now > s->now ? now : s->now + 1;
-}
-
-void seen_unlock(struct seen *s)
-{
-	expire(s);
-	if (s->bytes > s->max_bytes)
-		evict(s, s->max_bytes - s->max_bytes / 16);
-	/* What a living process has seen is not forgotten for want of memory: its saves would be blind. */
-	for (int i = 0; s->starved && i < 4 && sweep_client(s, SECOND / 100, 0); i++)
-		;
-	s->starved = false;
-	pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- Clients and records ------------------------------------------------------------------------------------- */
@@ -397,6 +369,13 @@ struct record *record_find(const struct seen *s, const struct client *c, uint64_
 			return r;
 	}
 	return NULL;
+}
+
+bool seen_forgot(const struct seen *s, const struct client *c, uint64_t parent, const char *name)
+{
+	uint64_t at = s->forgotten[record_hash(c, parent, name) % SEEN_FORGOTTEN];
+
+	return at && s->now - at < IN_FLIGHT;
 }
 
 struct record *seen_get(struct seen *s, struct client *c, uint64_t parent, const char *name)
@@ -565,15 +544,21 @@ static void forget_ended(struct seen *s, struct record *r, size_t i)
 {
 	if (r->entries[i].ended > r->forgot)
 		r->forgot = r->entries[i].ended;
-	bound_met(BOUND_ENDED);
 	record_remove(s, r, i);
+}
+
+/* Of its open sets; UINT64_MAX: it has none. */
+static uint64_t oldest_freeze(const struct client *c)
+{
+	const struct list *sets = &c->frozen;
+
+	return sets->next == sets ? UINT64_MAX : CONTAINER(sets->next, struct freeze, of_client)->stamp;
 }
 
 /* Makes place for one entry more. */
 static void record_trim(struct seen *s, struct record *r)
 {
-	const struct list *sets = &r->client->frozen;
-	uint64_t frozen = sets->next == sets ? UINT64_MAX : CONTAINER(sets->next, struct freeze, of_client)->stamp;
+	uint64_t frozen = oldest_freeze(r->client);
 	uint64_t old = s->now > s->ttl ? s->now - s->ttl : 0;
 	size_t shown = 0, ended = 0, needed = 0;
 
@@ -583,9 +568,10 @@ static void record_trim(struct seen *s, struct record *r)
 			needed++;
 		else if (e->ended ? e->ended < old : !e->written && e->last < old)
 			record_remove(s, r, i);
-		else if (e->ended && ++ended > ENDED_MAX)
+		else if (e->ended && ++ended > ENDED_MAX) {
+			bound_met(BOUND_ENDED);
 			forget_ended(s, r, i);
-		else
+		} else
 			shown += is_bounded(e, false, frozen);
 	}
 	if (shown >= SHOWN_MAX) {
@@ -621,4 +607,72 @@ int record_append(struct seen *s, struct record *r, const struct entry *e)
 		list_append(&s->used[0], &r->used);
 	}
 	return 0;
+}
+
+/* ---- Room ------------------------------------------------------------------------------------------------------ */
+
+/* Gives back what the record has no need of now. */
+static void record_shrink(struct seen *s, struct record *r)
+{
+	struct entry *entries = r->count ? realloc(r->entries, r->count * sizeof *entries) : NULL;
+
+	if (!entries)
+		return;
+	s->bytes -= (r->capacity - r->count) * sizeof *entries;
+	r->entries = entries;
+	r->capacity = r->count;
+}
+
+/*
+ * For want of room: what a process may still save from stays, less exactly. What has ended goes, and that it was there is remembered for children; of
+ * the tickets those of one document become one. Whether that gave room.
+ */
+static bool record_squeeze(struct seen *s, struct record *r)
+{
+	uint64_t frozen = oldest_freeze(r->client);
+	uint16_t before = r->count;
+
+	for (size_t i = r->count; i-- > 0;)
+		if (r->entries[i].ended && !is_bounded(&r->entries[i], true, frozen))
+			forget_ended(s, r, i);
+	for (size_t i = r->count; i-- > 0;) {
+		size_t other = is_bounded(&r->entries[i], false, 0) ? find_before(r, i, false) : SIZE_MAX;
+		if (other != SIZE_MAX) {
+			join(s, r, other, i);
+			i = r->count;
+		}
+	}
+	record_shrink(s, r);
+	return r->count < before;
+}
+
+static void evict(struct seen *s, size_t max_bytes)
+{
+	for (int i = 0; i < 4 && s->bytes > max_bytes && sweep_client(s, SECOND / 100, 0); i++)
+		;
+	for (int i = 1; i >= 0; i--) {
+		struct record *r;
+		while (s->bytes > max_bytes && (r = oldest_record(s, i))) {
+			bound_met(BOUND_MEMORY);
+			if (record_squeeze(s, r))
+				continue;
+			r->client->forgot = s->now;
+			/* Not of names that were only asked for: there may be very many, and somebody else's marks they share. */
+			if (!r->absent && s->now - r->touched < IN_FLIGHT)
+				s->forgotten[r->by_name.hash % SEEN_FORGOTTEN] = s->now;
+			record_free(s, r);
+		}
+	}
+}
+
+void seen_unlock(struct seen *s)
+{
+	expire(s);
+	if (s->bytes > s->max_bytes)
+		evict(s, s->max_bytes - s->max_bytes / 16);
+	/* What a living process has seen is not forgotten for want of memory: its saves would be blind. */
+	for (int i = 0; s->starved && i < 4 && sweep_client(s, SECOND / 100, 0); i++)
+		;
+	s->starved = false;
+	pthread_mutex_unlock(&s->lock);
 }

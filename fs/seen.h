@@ -20,6 +20,7 @@
 #include "belief/evidence.h"
 #include "process.h"
 
+#define SEEN_FORGOTTEN 65536	/* marks of names that were forgotten; several names may share one */
 #define SEEN_WRITING 4		/* files of a process that are remembered as opened for writing */
 
 struct list {
@@ -69,13 +70,12 @@ struct client {
 	uint64_t forked;	/* when it, or the process between, was forked from `parent`; clock ticks */
 	unsigned refs;		/* of children and sets */
 	uint64_t checked;
-	uint64_t evicted;	/* when for want of room something that it had seen was last forgotten while it lived; 0: never */
+	uint64_t forgot;	/* when something that it had seen was last forgotten, or not noted, for want of room or memory; 0: never */
 	uint64_t exited;	/* when that was noticed; 0: alive */
 	struct {
 		uint64_t ino, at;
 	} writing[SEEN_WRITING];	/* opened for writing last */
 	unsigned next_writing;
-	bool forgot;		/* something could not be noted for want of memory: a save without a base is not one that has read nothing */
 	struct list records;
 	struct list frozen;	/* struct freeze of its open sets, the oldest first */
 	struct list check;
@@ -117,6 +117,7 @@ struct seen {
 	struct list check;	/* clients, the longest not looked after first */
 	struct list used[2];	/* records, the longest untouched first; [1]: of names only seen absent */
 	bool starved;		/* malloc failed */
+	uint64_t forgotten[SEEN_FORGOTTEN];	/* when a process's tickets of a name last had to go that it may still save from; 0: never */
 };
 
 #define CONTAINER(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
@@ -144,6 +145,8 @@ struct client *client_of_group(const struct seen *s, pid_t group, const struct c
 struct record *record_find(const struct seen *s, const struct client *c, uint64_t parent, const char *name);
 /* Made if need be; NULL when out of memory. */
 struct record *seen_get(struct seen *s, struct client *c, uint64_t parent, const char *name);
+/* Whether tickets of that name had to go, for want of room, that the process may still save from: what is there is not all. */
+bool seen_forgot(const struct seen *s, const struct client *c, uint64_t parent, const char *name);
 /* The live entry with that stamp, or NULL. */
 struct entry *entry_find(struct record *r, uint64_t first);
 /* Entries move. Takes a reference to entry->own of its own. -ENOMEM. */

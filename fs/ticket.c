@@ -119,7 +119,7 @@ void tickets_forgot(struct tickets *t, const struct process *who)
 	seen_lock(&t->seen);
 	c = client_find(&t->seen, who);
 	if (c)
-		c->forgot = true;
+		c->forgot = t->seen.now;
 	seen_unlock(&t->seen);
 }
 
@@ -492,7 +492,7 @@ void tickets_saved(struct tickets *t, struct ticket_set *set, uint64_t parent, c
 	}
 	/* The document before may still be there as the last one: from an older base nothing is lost. Without one the next save would be blind. */
 	if (err)
-		set->client->forgot = true;
+		set->client->forgot = s->now;
 	candidates_clear(s, set);
 	set->looked = set->copied_ino = 0;
 	/* After what was just written. */
@@ -557,13 +557,13 @@ void tickets_renamed(struct tickets *t, const struct process *who, uint64_t pare
 	const struct record *from = record_find(s, c, parent, name);
 	struct record *to = from ? seen_get(s, c, new_parent, new_name) : record_find(s, c, new_parent, new_name);
 	if (from && !to)
-		c->forgot = true;
+		c->forgot = s->now;
 	if (to && to != from) {
 		end_all(s, to);
 		/* Stamps stay: a set frozen before the rename has them as candidates. */
 		for (size_t i = 0; from && i < from->count; i++)
 			if (!from->entries[i].ended && record_append(s, to, &from->entries[i]) < 0)
-				c->forgot = true;
+				c->forgot = s->now;
 	}
 	seen_unlock(s);
 }

@@ -40,7 +40,7 @@ void tickets_free(struct tickets *t);
  */
 int tickets_shown(struct tickets *t, const struct process *who, uint64_t parent, const char *name, uint64_t ino, uint64_t version);
 
-/* It was shown, or the like, and could not be noted: a save of this process that seems to have read nothing is -ENOMEM from now on. */
+/* It was shown, or the like, and could not be noted: a save of this process that seems to have read nothing has not (tickets_unseen). */
 void tickets_forgot(struct tickets *t, const struct process *who);
 
 /*

@@ -681,6 +681,82 @@ Test(ticket, memory_is_bounded)
 	tickets_free(t);
 }
 
+static void fill(struct tickets *t, const struct process *who, int names)
+{
+	char name[32];
+
+	for (int i = 0; i < names; i++) {
+		snprintf(name, sizeof name, "x%d.json", i);
+		tickets_shown(t, who, 1, name, INO, 10);
+	}
+}
+
+/* Two coroutines have read, and one has not saved yet when there is no room: its base is known, or that it is not. Never another's alone. */
+Test(ticket, what_may_still_be_saved_from_is_not_replaced)
+{
+	struct process a = process_of('A', 1), b = process_of('B', 1);
+	const struct store_base *base;
+
+	for (int names = 0; names < 2000; names += 7) {
+		struct tickets *t = new_tickets(0, 64 << 10);
+		bool known = false;
+
+		tickets_shown(t, &a, 1, "f.json", INO, 10);
+		tickets_shown(t, &a, 1, "f.json", INO, 12);
+		fill(t, &b, names);
+		tickets_shown(t, &a, 1, "f.json", INO, 14);
+		size_t n = candidates(t, &a, "f.json", &base);
+		for (size_t i = 0; i < n; i++)
+			known |= base[i].version == 10 || (base[i].oldest && base[i].oldest <= 10 && base[i].version >= 10);
+		cr_assert(known || (!n && forgot(t, &a, "f.json")), "%d names: %zu bases, none of them the version that was read", names, n);
+		now_ns += UINT64_C(601000000000);
+		tickets_shown(t, &a, 1, "f.json", INO, 15);
+		cr_assert_gt(candidates(t, &a, "f.json", &base), 0, "ten minutes later what is read counts again");
+		candidates(t, NULL, NULL, NULL);
+		tickets_free(t);
+	}
+}
+
+/* A child that had its parent's document, and a handle that is open for long: neither is taken for a writer that has seen nothing. */
+Test(ticket, what_ended_is_not_nothing_without_room)
+{
+	for (int open = 0; open < 2; open++) {
+		struct tickets *t = new_tickets(0, 64 << 10);
+		struct process a = process_of('a', 1), b = process_of('b', 1), c;
+		struct ticket_set *set, *later;
+		const struct store_base *base;
+		size_t n;
+
+		for (uint64_t v = 1; v <= 2; v++) {
+			struct store_save s = { .saved_ino = INO, .version = v, .previous = v - 1, .base = -1 };
+
+			cr_assert_eq(tickets_freeze(t, &a, &later), 0);
+			cr_assert_eq(tickets_bases(t, later, 1, "f.json", false, &base, &n), 0);
+			tickets_saved(t, later, 1, "f.json", &s);
+			ticket_set_free(later);
+			now_ns += 3 * TICK;
+			if (v == 1) {
+				world.of['c'].parent = 'a';
+				world.of['c'].start = now_ns / TICK;
+				c = process_of('c', 1);
+				now_ns += 3 * TICK;
+			}
+			if (v == 1 && open)
+				cr_assert_eq(tickets_freeze(t, &a, &set), 0);
+		}
+		fill(t, &b, 2000);
+		cr_assert_eq(candidates(t, &c, "f.json", &base) ? base[0].version : 1, 1, "the child's base, if it is known");
+		cr_assert(candidates(t, &c, "f.json", &base) || forgot(t, &c, "f.json"), "the child had seen something");
+		if (open) {
+			cr_assert_eq(tickets_bases(t, set, 1, "f.json", false, &base, &n), 0);
+			cr_assert(n || tickets_unseen(set), "the open handle was based on something");
+			ticket_set_free(set);
+		}
+		candidates(t, NULL, NULL, NULL);
+		tickets_free(t);
+	}
+}
+
 /* Exited processes are forgotten, at a few questions for each new one, and before anything of living ones. */
 Test(ticket, exited_processes_are_forgotten)
 {
