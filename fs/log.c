@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static atomic_bool use_syslog;
@@ -31,7 +32,8 @@ static void vlog(int priority, const char *format, va_list args)
 {
 	char text[1024];
 
-	vsnprintf(text, sizeof(text), format, args);
+	if (vsnprintf(text, sizeof(text), format, args) >= (int)sizeof(text))
+		memcpy(text + sizeof(text) - 4, "...", 4);
 	for (char *c = text; *c; c++) {
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';

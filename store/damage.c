@@ -7,8 +7,6 @@
 #include "inside.h"
 #include "tree.h"
 
-#define NAMED 8		/* files */
-
 static int raise_next(struct db_txn *txn, void *arg)
 {
 	struct key key = key_plain(0, REC_NEXT);
@@ -20,25 +18,38 @@ static int raise_next(struct db_txn *txn, void *arg)
 	return !err && now >= next ? 0 : record_put(txn, &key, &next, sizeof(next));
 }
 
-/* The files that missing entries concern; not those that have no name, or whose name is missing too. */
+/* The files that missing entries concern. */
 static void add_names(struct store *s, const struct journal_report *r, FILE *out)
 {
 	char path[4096];
-	int count = 0;
+	unsigned count = 0, nameless = 0;
 
 	for (size_t i = 0; i < r->count; i++) {
-		bool again = false;
-
-		for (size_t j = 0; j < i; j++)
-			again = again || r->objects[j] == r->objects[i];
-		if (again || r->objects[i] > INT64_MAX || store_path(s, r->objects[i], path, sizeof(path)) || !*path)
+		if (r->objects[i] > INT64_MAX)
 			continue;
-		if (count == NAMED) {
-			fprintf(out, " and others");
-			break;
+		if (store_path(s, r->objects[i], path, sizeof(path))) {
+			nameless++;
+			continue;
 		}
+		if (!*path)
+			continue;
 		fprintf(out, "%s%s", count++ ? ", " : "; it concerns ", path);
 	}
+	if (nameless)
+		fprintf(out, "%s%u files that were removed, or whose names are among what is missing", count ? " and " : "; it concerns ", nameless);
+	if ((count || nameless) && (r->more || r->unknown))
+		fprintf(out, ", and others");
+}
+
+static void tell_missing(const struct journal_report *r, FILE *out)
+{
+	fprintf(out, "of what was saved, %llu of its entries (number", (unsigned long long)r->missing);
+	for (size_t i = 0; i < r->gap_count; i++) {
+		fprintf(out, "%s %llu", i ? "," : "", (unsigned long long)r->gaps[i].first);
+		if (r->gaps[i].last != r->gaps[i].first)
+			fprintf(out, " to %llu", (unsigned long long)r->gaps[i].last);
+	}
+	fprintf(out, ") can't be read%s; ", r->unknown ? ", and of which files some of them were is not known" : "");
 }
 
 static void tell(struct store *s, const struct journal_report *r, FILE *out)
@@ -51,17 +62,16 @@ static void tell(struct store *s, const struct journal_report *r, FILE *out)
 	if (r->cut)
 		fprintf(out, "the file was cut short; ");
 	if (r->missing)
-		fprintf(out, "of what was saved, %llu of its entries (number %llu to %llu) can't be read; ", (unsigned long long)r->missing,
-			(unsigned long long)r->first_missing, (unsigned long long)r->last_missing);
+		tell_missing(r, out);
 	if (r->left_out)
-		fprintf(out, "%llu later ones that go on from them were left out; ", (unsigned long long)r->left_out);
+		fprintf(out, "%llu later ones that go on from them, or may, were left out; ", (unsigned long long)r->left_out);
 	if (r->mended)
 		fprintf(out, "in %llu entries one byte was wrong, and has been put right; ", (unsigned long long)r->mended);
 	if (r->torn)
 		fprintf(out, "its last entry is not whole: cut short when the machine stopped, and then no save had been answered, or damaged since; ");
 	fprintf(out, "all else in it counts");
-	add_names(s, r, out);
 	fprintf(out, s->read_only ? "" : "; what there was is kept in %s/journal.damaged-*", s->directory);
+	add_names(s, r, out);
 }
 
 int store_look_for_damage(struct store *s)

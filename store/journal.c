@@ -14,7 +14,7 @@
 #include "db_file.h"
 #include "journal_entry.h"
 
-#define LISTED 256		/* objects that the next entry tells of; of more it tells none */
+#define LISTED 256		/* numbers in the list of an entry; of what finds no room it tells nothing */
 #define DIRECT (64u << 10)	/* bytes: smaller entries go past the page cache */
 
 static int write_all(int fd, const char *bytes, size_t size, off_t offset)
@@ -85,6 +85,12 @@ int journal_open(int dir, bool read_only, journal_objects_fn *objects, struct jo
 	return 0;
 }
 
+static void forget_recent(struct journal *j)
+{
+	while (j->recent_count)
+		buf_release(&j->recent[--j->recent_count].objects);
+}
+
 void journal_close(struct journal *j)
 {
 	if (!j)
@@ -92,7 +98,7 @@ void journal_close(struct journal *j)
 	close(j->fd);
 	if (j->direct >= 0)
 		close(j->direct);
-	buf_release(&j->changed);
+	forget_recent(j);
 	free(j->sectors);
 	free(j);
 }
@@ -115,7 +121,7 @@ void journal_restart(struct journal *j, const struct journal_place *place)
 	j->mark = place->mark;
 	j->half = 0;
 	j->at = 0;
-	j->told = false;
+	forget_recent(j);
 }
 
 uint64_t journal_last(const struct journal *j)
@@ -178,7 +184,16 @@ static bool write_through(struct journal *j, const struct buf *entry, off_t offs
 	return pwrite(j->direct, j->sectors, size, offset) == (ssize_t)size;
 }
 
-/* What the entry changes, each object once or some more often; the list is for the next one. */
+static bool has_object(const struct buf *list, const void *id)
+{
+	for (size_t i = 0; i < list->size; i += 8) {
+		if (!memcmp(list->data + i, id, 8))
+			return true;
+	}
+	return false;
+}
+
+/* What the entry changes, for those that come. */
 static int list_changes(struct journal *j, const struct buf *entry, struct buf *ret)
 {
 	const char *at = entry->data + sizeof(struct head), *end = entry->data + entry->size;
@@ -192,11 +207,54 @@ static int list_changes(struct journal *j, const struct buf *entry, struct buf *
 		for (int i = 0; !err && i < n; i++) {
 			uint64_t id = htole64(o[i].id);
 
-			if (o[i].changed && (ret->size < 8 || memcmp(ret->data + ret->size - 8, &id, 8)))
+			if (o[i].changed && !has_object(ret, &id))
 				err = buf_add(ret, &id, 8);
 		}
 	}
 	return err;
+}
+
+/* Of the entries before this one. What is changed again by a later one need not be told twice: it is stopped anyway when the gap reaches so far. */
+static int add_list(struct journal *j, struct buf *entry, uint32_t *ret_before)
+{
+	static const uint64_t next_older = NEXT_OLDER;
+	struct buf list = BUF_INIT;
+	size_t between = 0;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < j->recent_count && between < SPOILED - 1; i++) {
+		const struct changed *c = &j->recent[i];
+
+		if (list.size + 8 + c->objects.size > LISTED * 8)
+			break;
+		if (i)
+			err = buf_add(&list, &next_older, 8);
+		for (size_t at = 0; !err && at < c->objects.size; at += 8) {
+			if (!has_object(&list, c->objects.data + at))
+				err = buf_add(&list, c->objects.data + at, 8);
+		}
+		between += i ? whole_sectors(c->size) : 0;
+	}
+	*ret_before = j->recent_count ? 1 + (uint32_t)(list.size / 8) : 0;
+	if (!err && list.size)
+		err = buf_add(entry, list.data, list.size);
+	buf_release(&list);
+	return err;
+}
+
+/* Takes `changed`. With too much in it nothing is told of this entry, nor of those before it. */
+static void note_recent(struct journal *j, struct buf changed, size_t size)
+{
+	if (!j->objects || changed.size > LISTED * 8 - 8) {
+		buf_release(&changed);
+		forget_recent(j);
+		return;
+	}
+	if (j->recent_count == RECENT)
+		buf_release(&j->recent[--j->recent_count].objects);
+	memmove(j->recent + 1, j->recent, j->recent_count * sizeof(j->recent[0]));
+	j->recent[0] = (struct changed){ changed, size };
+	j->recent_count++;
 }
 
 int journal_append(struct journal *j, struct buf *entry)
@@ -204,12 +262,11 @@ int journal_append(struct journal *j, struct buf *entry)
 	struct head h = { .number = htole64(j->last + 1), .mark = htole64(j->mark) };
 	off_t offset = (off_t)j->half * JOURNAL_HALF + j->at;
 	struct buf changed = BUF_INIT;
+	uint32_t before = 0;
 	int err = j->objects ? list_changes(j, entry, &changed) : 0;
 
-	if (!err && j->told) {
-		h.before = htole32(1 + j->changed.size / 8);
-		err = buf_add(entry, j->changed.data, j->changed.size);
-	}
+	if (!err)
+		err = add_list(j, entry, &before);
 	if (!err && entry->size > JOURNAL_HALF - j->at)
 		err = -E2BIG;
 	if (err) {
@@ -217,9 +274,8 @@ int journal_append(struct journal *j, struct buf *entry)
 		return err;
 	}
 	h.size = htole32(entry->size);
-	buf_release(&j->changed);
-	j->changed = changed;
-	j->told = j->objects && changed.size <= LISTED * 8;
+	h.before = htole32(before);
+	note_recent(j, changed, entry->size);
 	memcpy(entry->data, &h, sizeof(h));
 	h.sum = htole64(sum_of(entry->data + 8, entry->size - 8));
 	memcpy(entry->data, &h, sizeof(h));

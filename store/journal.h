@@ -46,17 +46,24 @@ typedef int journal_objects_fn(const struct entry_record *record, struct journal
 #define MEND_BIT 8192u
 
 /* What was not whole when it was replayed; see journal_replay.c for the words. */
-#define JOURNAL_TOLD 32
+#define JOURNAL_TOLD 256
+#define JOURNAL_GAPS 16
 struct journal_report {
 	bool absent;		/* there is none, but entries are known to have been written */
 	bool unplaced;		/* of a store that is salvaged: which entries count can't be read, so none does */
 	bool cut;		/* the file is too short */
 	bool torn;
 	uint64_t mended;
-	uint64_t missing, first_missing, last_missing;
+	uint64_t missing;
+	struct {
+		uint64_t first, last;
+	} gaps[JOURNAL_GAPS];		/* the numbers of those that are missing; of more gaps the last one here goes on to the last of them */
+	size_t gap_count;
+	bool unknown;		/* what some of them changed is not known */
 	uint64_t left_out;
-	uint64_t objects[JOURNAL_TOLD];	/* that these concern, some of them, maybe twice */
+	uint64_t objects[JOURNAL_TOLD];	/* that these concern */
 	size_t count;
+	bool more;		/* objects than that */
 	uint64_t highest;	/* inode in the entries */
 };
 

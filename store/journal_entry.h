@@ -10,14 +10,27 @@
 #define SECTOR 512u	/* entries begin at one, so that writing the next does not touch the last */
 #define REMOVED UINT32_MAX
 
-/* Its records follow: size of the key (2), size of the value or REMOVED (4), key, value; then the objects of the entry before it. All little-endian. */
+/* Its records follow: size of the key (2), size of the value or REMOVED (4), key, value; then the list. All little-endian. */
 struct head {
 	uint64_t sum;	/* of all that follows */
 	uint64_t number;
 	uint64_t mark;
 	uint32_t size;	/* of the entry with its head and the list at its end */
-	uint32_t before;	/* objects in that list, and one; 0: what the entry before it changed is not told */
+	uint32_t before;	/* numbers in that list, and one; 0: what the entry before it changed is not told */
 } __attribute__((packed));
+
+/*
+ * The list at an entry's end tells what each of the entries before it changed, the last one first, with NEXT_OLDER
+ * between two of them. So a damage that spoils several does not hide of what.
+ */
+#define NEXT_OLDER UINT64_MAX
+#define RECENT 9		/* entries that a list tells of at most */
+#define SPOILED 4096u		/* bytes: of how many it tells is what one damage of this size may have hit, two at least */
+
+struct changed {
+	struct buf objects;	/* 8 bytes each */
+	size_t size;		/* of the entry */
+};
 
 struct journal {
 	int fd;
@@ -27,8 +40,8 @@ struct journal {
 	size_t at;
 	uint64_t last, mark;
 	journal_objects_fn *objects;
-	struct buf changed;	/* what the last entry changed, 8 bytes each */
-	bool told;		/* that is known */
+	struct changed recent[RECENT];	/* what the last entries changed, the last one first */
+	unsigned recent_count;		/* of how many it is known */
 };
 
 static inline size_t whole_sectors(size_t size)
@@ -58,6 +71,13 @@ static inline uint64_t sum_on(uint64_t h, const char *bytes, size_t size)
 static inline uint64_t sum_of(const char *bytes, size_t size)
 {
 	return sum_on(SUM_BEGIN, bytes, size);
+}
+
+/* The list at the end of an entry, and how many numbers there are in it. */
+static inline const char *entry_list(const char *entry, const struct head *h, size_t *ret_count)
+{
+	*ret_count = h->before ? h->before - 1 : 0;
+	return entry + h->size - *ret_count * 8;
 }
 
 /* A record of an entry. Goes on to the next one; false at the end, or when it runs over it. */

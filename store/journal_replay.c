@@ -6,7 +6,7 @@
  *   mended   one bit or byte was wrong: the one change under which the sum fits has been made
  *   left out whole, but it goes on from what a missing one, or one left out, has changed
  *
- * What a missing entry changed is told by the one behind it. All others count.
+ * What missing entries changed is told by the one behind them, of a few: what one damaged page may hide. All others count.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -232,10 +232,23 @@ static bool is_stopped(const struct replay *r, uint64_t id)
 	return false;
 }
 
+static void tell_object(struct replay *r, uint64_t id)
+{
+	for (size_t i = 0; i < r->report->count; i++) {
+		if (r->report->objects[i] == id)
+			return;
+	}
+	if (r->report->count < JOURNAL_TOLD)
+		r->report->objects[r->report->count++] = id;
+	else
+		r->report->more = true;
+}
+
 /* The objects of an entry's records: whether one of them is stopped; with `stop` all that it changes are from now on. */
 static int look(struct replay *r, const struct found *f, bool stop, bool *ret_stopped)
 {
-	const char *at = f->entry + sizeof(struct head), *end = f->entry + f->head.size - (f->head.before ? (f->head.before - 1) * 8 : 0);
+	size_t listed;
+	const char *at = f->entry + sizeof(struct head), *end = entry_list(f->entry, &f->head, &listed);
 	struct entry_record record;
 	bool stopped = r->all_stopped;
 	int err = 0;
@@ -251,8 +264,8 @@ static int look(struct replay *r, const struct found *f, bool stop, bool *ret_st
 			stopped = stopped || (o[i].needed && is_stopped(r, o[i].id));
 			if (stop && o[i].changed)
 				err = buf_add(&r->stopped, &o[i].id, 8);
-			if (stop && o[i].changed && r->report->count < JOURNAL_TOLD)
-				r->report->objects[r->report->count++] = o[i].id;
+			if (stop && o[i].changed)
+				tell_object(r, o[i].id);
 		}
 		if (!stop && record.key_size >= 8) {
 			uint64_t number;
@@ -268,7 +281,8 @@ static int look(struct replay *r, const struct found *f, bool stop, bool *ret_st
 
 static int apply(struct replay *r, const struct found *f)
 {
-	const char *at = f->entry + sizeof(struct head), *end = f->entry + f->head.size - (f->head.before ? (f->head.before - 1) * 8 : 0);
+	size_t listed;
+	const char *at = f->entry + sizeof(struct head), *end = entry_list(f->entry, &f->head, &listed);
 	struct entry_record record;
 	int err = 0;
 
@@ -277,24 +291,37 @@ static int apply(struct replay *r, const struct found *f)
 	return err;
 }
 
-/* `missing`: how many before it are. */
-static int take(struct replay *r, const struct found *f, uint64_t missing)
+/* What the `missing` entries before this one changed. All objects, when its list does not reach so far. */
+static int stop_missing(struct replay *r, const struct found *f, uint64_t missing)
 {
-	const char *list = f->entry + f->head.size - (f->head.before ? (f->head.before - 1) * 8 : 0);
-	bool stopped = false;
+	size_t count;
+	const char *list = entry_list(f->entry, &f->head, &count);
+	uint64_t told = f->head.before && r->j->objects;
 	int err = 0;
 
-	if (missing && (missing > 1 || !f->head.before || !r->j->objects))
-		r->all_stopped = true;
-	for (uint32_t i = 0; missing && !err && i + 1 < f->head.before; i++) {
+	for (size_t i = 0; !err && told && told <= missing && i < count; i++) {
 		uint64_t id;
 
 		memcpy(&id, list + i * 8, 8);
 		id = le64toh(id);
+		if (id == NEXT_OLDER) {
+			told++;
+			continue;
+		}
 		err = buf_add(&r->stopped, &id, 8);
-		if (r->report->count < JOURNAL_TOLD)
-			r->report->objects[r->report->count++] = id;
+		tell_object(r, id);
 	}
+	if (told < missing)
+		r->all_stopped = r->report->unknown = true;
+	return err;
+}
+
+/* `missing`: how many before it are. */
+static int take(struct replay *r, const struct found *f, uint64_t missing)
+{
+	bool stopped = false;
+	int err = missing ? stop_missing(r, f, missing) : 0;
+
 	if (!err)
 		err = look(r, f, false, &stopped);
 	if (!err && !stopped)
@@ -305,10 +332,15 @@ static int take(struct replay *r, const struct found *f, uint64_t missing)
 
 static void miss(struct replay *r, uint64_t first, uint64_t last)
 {
-	if (!r->report->missing)
-		r->report->first_missing = first;
-	r->report->last_missing = last;
-	r->report->missing += last - first + 1;
+	struct journal_report *report = r->report;
+	size_t i = report->gap_count;
+
+	if (i < JOURNAL_GAPS) {
+		report->gaps[i].first = first;
+		report->gap_count++;
+	}
+	report->gaps[i < JOURNAL_GAPS ? i : JOURNAL_GAPS - 1].last = last;
+	report->missing += last - first + 1;
 }
 
 /* Behind the last whole entry: what was to be the next, and what is known to have been written. */
@@ -329,6 +361,7 @@ static int take_tail(struct replay *r, const struct found *before, uint64_t *las
 	}
 	if (is_ours(r, r->place->noted_mark) && r->place->noted > *last) {
 		miss(r, *last + 1, r->place->noted);
+		r->report->unknown = true;
 		*last = r->place->noted;
 		r->report->torn = false;
 	}
