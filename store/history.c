@@ -425,9 +425,9 @@ int apply_write(struct apply *a, struct merge_candidate *c)
 		err = merge_edits(&a->job->written, c->view, &c->diff, a->current, &e.edits);
 	if (err)
 		return err;
-	if (guess && merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
-		a->result |= STORE_SAVED_UNCERTAIN;
 	/* Messages can stay only where the new document has a list for them. */
+	if (guess && a->job->frame->kind != DOC_FREE && merge_spare(a->candidates, a->count, (size_t)a->chosen, a->current, &e.edits))
+		a->result |= STORE_SAVED_UNCERTAIN;
 	if ((save->flags & (STORE_SAVE_KEEP | STORE_SAVE_UNSEEN)) && a->job->frame->kind != DOC_FREE && a->job->frame->kind != DOC_EMPTY &&
 	    !apply_mixed(a->current->frame, a->job->frame)) {
 		if ((save->flags & STORE_SAVE_UNSEEN) && e.edits.removed_count)
@@ -529,7 +529,12 @@ int apply_document(struct apply *a)
 	return apply_write(a, c);
 }
 
-/* Whether the document holds messages that its writer had seen by this name, before it was renamed away. What is no list counts as one that does. */
+static bool is_object(const struct view_frame *f)
+{
+	return f->kind == DOC_FREE || f->kind == DOC_ENVELOPE;
+}
+
+/* Whether the document holds messages that its writer had seen by this name, before it was renamed away. Of objects one is taken to. */
 static int goes_on(struct apply *a, bool *ret)
 {
 	const struct store_save *save = a->save;
@@ -550,7 +555,7 @@ static int goes_on(struct apply *a, bool *ret)
 		if (err)
 			return err;
 		if (!lists_alike(v->frame, a->job->frame))
-			*ret = a->job->frame->kind != DOC_EMPTY;
+			*ret = is_object(v->frame) && is_object(a->job->frame);
 		else if (!v->count)
 			*ret = true;
 		else if (!(err = merge_diff(w, v, &d))) {

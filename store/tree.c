@@ -60,17 +60,17 @@ static int take_former(struct db_txn *txn, const struct store_save *save, struct
 
 	if (!err)
 		err = attr_get(txn, e.ino, &a, own);
-	/* What was saved by the name that it was given is a file of that name. */
-	if (!err && a.parent && !(a.flags & ATTR_RENAMED))
-		err = -ENOENT;
-	if (!err && a.parent && !(save->flags & STORE_SAVE_LINEAGE) && !knew(save, e.ino))
-		err = -ENOENT;
 	if (err)
 		return err;
-	t->ino = e.ino;
 	t->moved = a.parent != 0;
 	t->former = !t->moved;
 	t->elsewhere = t->former && (a.size != t->parent || strcmp(own, t->name));
+	/* What was saved by the name that it was given is a file of that name. */
+	if ((t->moved || t->elsewhere) && !(a.flags & ATTR_RENAMED))
+		return -ENOENT;
+	if (t->moved && !(save->flags & STORE_SAVE_LINEAGE) && !knew(save, e.ino))
+		return -ENOENT;
+	t->ino = e.ino;
 	return 0;
 }
 

@@ -412,6 +412,50 @@ def after_removal(t):
 	equal(read(path), text, "contents")
 
 
+@case("what was saved and unlinked under its new name does not come back either")
+def unlinked_away(t):
+	path, away = t.path("b.json"), t.path("a.json.tmp")
+	write(path, b"[]")
+	read(path)
+	os.rename(path, away)
+	write(away, b'{"id": 8, "messages": [{"c": 8}]}')
+	os.unlink(away)
+	write(path, b'[{"c": 1}, {"c": 2}]\n')
+	equal(read(path), b'[{"c": 1}, {"c": 2}]\n', "contents")
+
+
+@case("an object is renamed to a name whose list went elsewhere")
+def object_after_list(t):
+	path, temp = t.path("t.tmp.json"), t.path("e.bak")
+	write(t.path("x.tmp"), b"[1]")
+	os.rename(t.path("x.tmp"), path)
+	write(temp, b'{"n": 2}')
+	write(path, b'{"id": 3, "messages": [{"c": 3}]}')
+	os.rename(path, t.path("b.json"))
+	os.rename(temp, path)
+	equal([read(path), read(t.path("b.json"))], [b'{"n": 2}', b'{"id": 3, "messages": [{"c": 3}]}'], "contents")
+
+
+OVER_A_LIST = """
+import os, select, sys
+
+path, temp, text = sys.argv[1:]
+loop = select.epoll()
+with open(temp, "w") as f:
+	f.write('{"n": 0}')
+with open(path, "w") as f:
+	f.write(text)
+os.rename(temp, path)
+"""
+
+
+@cases("an event loop renames an object without messages over {}", [("a list", "[1, 2]"), ("messages", '{"id": 1, "messages": [{"c": 1}]}')])
+def over_a_list(t, name, text):
+	elsewhere(OVER_A_LIST, t.path("a.json"), t.path("p"), text)
+	equal(read(t.path("a.json")), b'{"n": 0}', "contents")
+	verified(t.mount)
+
+
 UNWRITTEN = """
 import os, select, sys
 
