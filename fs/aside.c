@@ -311,13 +311,13 @@ static bool make_room(struct mount *m, const struct process *who, uint64_t paren
 	return true;
 }
 
-/* A name that had a document continues it. */
+/* A name that had a document continues it, unless another name may. */
 static int number_of(struct mount *m, uint64_t parent, const char *backup, uint64_t *ret)
 {
 	struct store_attr former;
 	uint64_t version;
 
-	if (!store_former(m->store, parent, backup, ret, &version) && version && !store_getattr(m->store, *ret, &former) && !former.parent)
+	if (!store_former(m->store, parent, backup, ret, &version) && version && !store_getattr(m->store, *ret, &former) && !former.parent && !former.renamed)
 		return 0;
 	return store_new_ino(m->store, ret);
 }

@@ -29,6 +29,7 @@ struct ticket_set {
 	struct candidate *candidates;
 	struct store_base *bases;
 	size_t count, capacity;
+	bool renamed;		/* its thread has renamed the temp file itself: all that it was shown came before */
 	bool unseen;		/* there are none, and there were */
 	struct moment moment;	/* when it was frozen */
 };

@@ -181,6 +181,7 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		err = save_source(m, who, from, save, last);
 	}
 	if (!err) {
+		ticket_set_renamed(from->set, who);
 		save_note(m, from->set, parent, name, save);
 		from->saved_ino = save->saved_ino;
 		from->saved = empty ? 0 : save->version;

@@ -207,6 +207,11 @@ void ticket_set_free(struct ticket_set *set)
 	free(set);
 }
 
+void ticket_set_renamed(struct ticket_set *set, const struct process *who)
+{
+	set->renamed = who->tid == set->who.tid;
+}
+
 bool ticket_set_events(const struct ticket_set *set)
 {
 	return set->events;
@@ -323,18 +328,21 @@ static void use_up_chosen(struct seen *s, const struct ticket_set *set, struct r
 
 /*
  * Rule 4: the saving thread's tickets of before the freeze have ended. What it was shown since is for its
- * next save; but not that there was no such document, as `exists()` tells it between writing a temp
- * file and renaming it, and the look-up of the rename itself: now there is its own.
+ * next save, unless it has renamed its temp file since; but not that there was no such document, as
+ * `exists()` tells it between writing a temp file and renaming it, and the look-up of the rename itself:
+ * now there is its own.
  */
 static void end_thread(struct seen *s, struct ticket_set *set, struct record *r)
 {
+	bool step = set->renamed && !set->events;
+
 	for (size_t i = 0; i < r->count; i++) {
 		struct entry *e = &r->entries[i];
 		if (e->written || e->ended || !candidate_of_thread(set, e))
 			continue;
-		if (e->first >= set->freeze.stamp && e->version && !(set->looked && e->last == set->looked))
+		if (!step && e->first >= set->freeze.stamp && e->version && !(set->looked && e->last == set->looked))
 			continue;
-		if (e->version && e->last > set->freeze.stamp && !(set->looked && e->last == set->looked)) {
+		if (!step && e->version && e->last > set->freeze.stamp && !(set->looked && e->last == set->looked)) {
 			e->first = e->last;
 			e->count = 1;
 		} else {

@@ -51,6 +51,8 @@ void tickets_forgot(struct tickets *t, const struct process *who);
  */
 int tickets_freeze(struct tickets *t, const struct process *who, struct ticket_set **ret);
 void ticket_set_free(struct ticket_set *set);	/* NULL is fine */
+/* `who` renames the temp file: where it is the thread that opened it, what it was shown so far is no base of its next save. */
+void ticket_set_renamed(struct ticket_set *set, const struct process *who);
 /*
  * `who` begins to write a temp file: what it has read since it opened that counts, if the same thread did both (`open temp, read, write temp,
  * rename`). The set is frozen anew.

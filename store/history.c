@@ -545,7 +545,7 @@ static int goes_on(struct apply *a, bool *ret)
 
 	*ret = false;
 	for (size_t i = 0; !err && !*ret && i < save->base_count; i++) {
-		if (save->bases[i].ino != a->target.ino || !base_last(&save->bases[i]))
+		if (save->bases[i].ino != a->target.ino || !base_last(&save->bases[i]) || (save->bases[i].flags & STORE_BASE_LATER))
 			continue;
 		err = view_load(a->txn, a->target.ino, base_last(&save->bases[i]), &v);
 		if (err == -ENOENT) {

@@ -215,6 +215,7 @@ int attr_load(struct db_txn *txn, uint64_t ino, struct store_attr *ret)
 		out.size = h.size;
 		out.messages = h.count;
 		out.lines = h.kind == DOC_LINES;
+		out.renamed = a.flags & ATTR_RENAMED;
 		if (a.mtime_version != h.version)
 			out.mtime = time_unpack(h.mtime);
 		if (h.mtime > a.ctime)

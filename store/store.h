@@ -97,6 +97,7 @@ struct store_attr {
 	uint64_t version;		/* documents: the newest, of an unlinked one the last that it had; 0 for other kinds */
 	uint64_t messages;		/* documents: how many the newest version has */
 	bool lines;			/* documents: the newest version is lines */
+	bool renamed;			/* documents: not saved by this name since they were renamed to it; of an unlinked one, by its last */
 	bool damaged;			/* store_readdir: only ino, kind and name are known, the rest can't be read */
 	char name[STORE_NAME_MAX + 1];	/* the name under `parent` */
 };

@@ -412,6 +412,19 @@ def after_removal(t):
 	equal(read(path), text, "contents")
 
 
+@cases("who reads, renames a temp file of before there and empties that has emptied it: {}", [(f.__name__, f) for f in (emptied, by_truncate)])
+def emptied_after_rename(t, name, change):
+	for temp in ("b.json", "t.tmp.json", "x.tmp"):
+		path = t.path("a.json")
+		renaming(path, b"[9]")
+		write(t.path(temp), b"[13]")
+		equal(read(path), b"[9]", "before")
+		os.rename(t.path(temp), path)
+		change(path)
+		equal(read(path), b"", f"emptied after a rename of {temp}")
+		os.unlink(path)
+
+
 @case("what was saved and unlinked under its new name does not come back either")
 def unlinked_away(t):
 	path, away = t.path("b.json"), t.path("a.json.tmp")
@@ -422,6 +435,20 @@ def unlinked_away(t):
 	os.unlink(away)
 	write(path, b'[{"c": 1}, {"c": 2}]\n')
 	equal(read(path), b'[{"c": 1}, {"c": 2}]\n', "contents")
+
+
+@case("a backup is kept in no document that another name has")
+def backup_of_two(t):
+	path, away, other = t.path("a.json"), t.path("a.json.bak"), t.path("b.json")
+	write(other, b'{"c": 1}')
+	os.rename(other, away)
+	write(path, b"[5]")
+	write(path, b'{"n": 8}')
+	os.rename(path, away)
+	write(other, b"[10]")
+	write(path, b"[12]")
+	os.listdir(t.dir)
+	equal([read(p) for p in (path, away, other)], [b"[12]", b'{"n": 8}', b"[10]"], "contents")
 
 
 @case("an object is renamed to a name whose list went elsewhere")
