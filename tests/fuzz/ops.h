@@ -33,10 +33,15 @@ enum what {
 	OP_LIST, OP_SYNC_DIRECTORY, OP_FORK, OP_EXEC, OP_KILL,
 	OP_KINDS,
 	/* What the fuzzer itself asks for. */
-	OP_BEGIN = OP_KINDS, OP_CLOSE_ALL, OP_SETTLE, OP_END, OP_TREE, OP_SWEEP
+	OP_TREE = OP_KINDS, OP_SWEEP, OP_END
 };
 
 enum text { T_ONE, T_TWO, T_LIST, T_NONE, T_OBJECT, T_FREE, T_PART, T_REST, T_TAIL, T_LINE, T_LINES, T_LINE_PART, T_WORDS, T_NOTHING, T_BIG, T_KINDS };
+
+/* Flags of what it asks for. */
+#define ASK_CLOSE 1		/* first everything is closed */
+#define ASK_SETTLE 2		/* then directories are opened: what was set aside is where its process said */
+#define ASK_END 4		/* at last the sequence's directory is left */
 
 #define NAMES 18		/* in two directories */
 #define SLOTS 4			/* descriptors of a process */
@@ -62,6 +67,7 @@ struct sequence {
 	uint64_t number;
 	enum mode mode;
 	bool modes;		/* modes and owners are looked at: no plain file is renamed to a session's name, which keeps its own */
+	bool two;		/* directories; else there is only the first */
 	unsigned count;
 	struct op ops[OPS_MAX];
 };
@@ -69,9 +75,11 @@ struct sequence {
 struct result {
 	int64_t ret;		/* -1: `error` */
 	int error;
-	int step;		/* of several calls, the one that failed */
+	int step;		/* of several calls, the one that failed; STEP_BEGIN: the sequence's directory can't be opened */
 	size_t size;		/* of the data that was read */
 };
+
+#define STEP_BEGIN -1
 
 enum { SIDE_MOUNT, SIDE_PLAIN, SIDES };
 
@@ -115,6 +123,7 @@ void tell_families(void);
 void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret);
 const char *name_of(unsigned name);			/* relative to the sequence's directory */
 bool is_document(unsigned name);
+bool names_two(const struct op *op);			/* `to` counts */
 bool is_lines(unsigned name);
 size_t make_text(uint64_t number, const struct op *op, char buf[TEXT_MAX]);
 const char *word_of(const struct op *op);
@@ -131,7 +140,9 @@ struct seat {
 	pid_t asker;
 	struct op op;
 	uint64_t number;
+	bool begin;		/* the sequence's directory is to be opened first */
 	bool both;		/* on the plain directory, too */
+	bool two;		/* directories */
 	bool modes;		/* it is told of modes and owners */
 	char base[SIDES][160];
 	struct result results[SIDES];
@@ -152,6 +163,8 @@ struct descriptors {
 	int base[SIDES], slots[SIDES][SLOTS];
 };
 void call(struct seat *seat, struct descriptors *d, int side);
+/* Whether the directories could be opened; else the result says why not. */
+bool begin(struct seat *seat, struct descriptors *d);
 int sit(int actor, struct descriptors *d);	/* ops_actor.c: the loop of an actor */
 
 /* ops_world.c */

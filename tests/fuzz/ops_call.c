@@ -243,9 +243,9 @@ static void look_at(const struct seat *seat, int base, const char *path, bool fi
 	}
 }
 
-static int list(const struct seat *seat, int base, unsigned name, struct data *d, bool whole)
+static int list(const struct seat *seat, int base, const char *directory, struct data *d, bool whole)
 {
-	char directory[2] = { name_of(name)[0], 0 }, path[300], names[LISTED_MAX][256];
+	char path[300], names[LISTED_MAX][256];
 	unsigned count;
 
 	if (read_names(base, directory, whole && seat->number % 4, names, &count))
@@ -260,12 +260,17 @@ static int list(const struct seat *seat, int base, unsigned name, struct data *d
 	return 0;
 }
 
-/* Who opens a directory settles what it has set aside there. */
-static int settle(int base)
+/* One string after another, the last is empty. */
+static const char *directories_of(const struct seat *seat)
+{
+	return seat->two ? "d\0e\0" : "d\0";
+}
+
+static int settle(const struct seat *seat, int base)
 {
 	int ret = 0;
 
-	for (const char *d = "d\0e\0"; *d; d += 2) {
+	for (const char *d = directories_of(seat); *d; d += 2) {
 		int fd = openat(base, d, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		ret |= fd < 0 ? -1 : close(fd);
@@ -274,12 +279,12 @@ static int settle(int base)
 }
 
 /* Removes what is there; what can't be removed is told. */
-static int sweep(int base, struct data *d)
+static int sweep(const struct seat *seat, int base, struct data *d)
 {
 	char names[LISTED_MAX][256], path[300];
 	unsigned count;
 
-	for (const char *directory = "d\0e\0"; *directory; directory += 2) {
+	for (const char *directory = directories_of(seat); *directory; directory += 2) {
 		bool listed = !read_names(base, directory, false, names, &count);
 
 		for (unsigned i = 0; i < count; i++) {
@@ -434,12 +439,18 @@ static int on_descriptor(const struct seat *seat, struct data *d, int *fds)
 	return -1;
 }
 
-static int begin(struct seat *seat, struct descriptors *d, int side)
+bool begin(struct seat *seat, struct descriptors *d)
 {
-	for (int i = 0; i < SLOTS; i++)
-		d->slots[side][i] = -1;
-	d->base[side] = open(seat->base[side], O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return d->base[side] < 0 ? -1 : 0;
+	for (int side = 0; side < (seat->both ? SIDES : 1); side++) {
+		for (int i = 0; i < SLOTS; i++)
+			d->slots[side][i] = -1;
+		d->base[side] = open(seat->base[side], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (d->base[side] < 0) {
+			seat->results[SIDE_MOUNT] = (struct result){ .ret = -1, .error = errno, .step = STEP_BEGIN };
+			return false;
+		}
+	}
+	return true;
 }
 
 static int close_all(struct descriptors *d, int side)
@@ -454,13 +465,37 @@ static int close_all(struct descriptors *d, int side)
 	return ret;
 }
 
-static int end(struct descriptors *d, int side)
+static int tree(const struct seat *seat, int base, struct data *d)
 {
-	close_all(d, side);
-	if (d->base[side] >= 0)
+	int ret = 0;
+
+	for (const char *directory = directories_of(seat); *directory && !ret; directory += 2)
+		ret = list(seat, base, directory, d, true);
+	return ret;
+}
+
+/* What the fuzzer asks for. */
+static int look(const struct seat *seat, struct descriptors *d, int side, struct data *data, int *step)
+{
+	const struct op *op = &seat->op;
+	int ret = 0, err;
+
+	if (op->flags & ASK_CLOSE)
+		ret = close_all(d, side);
+	*step = ret ? 1 : 0;
+	if (op->flags & ASK_SETTLE)
+		settle(seat, d->base[side]);
+	if (!ret && op->what == OP_TREE)
+		ret = tree(seat, d->base[side], data);
+	if (!ret && op->what == OP_SWEEP)
+		ret = sweep(seat, d->base[side], data);
+	err = errno;
+	if (op->flags & ASK_END && d->base[side] >= 0) {
 		close(d->base[side]);
-	d->base[side] = -1;
-	return 0;
+		d->base[side] = -1;
+	}
+	errno = err;
+	return ret;
 }
 
 void call(struct seat *seat, struct descriptors *d, int side)
@@ -473,18 +508,11 @@ void call(struct seat *seat, struct descriptors *d, int side)
 	*r = (struct result){ .ret = 0 };
 	errno = 0;
 	switch (op->what) {
-	case OP_BEGIN: ret = begin(seat, d, side); break;
-	case OP_CLOSE_ALL: ret = close_all(d, side); break;
-	case OP_SETTLE: ret = close_all(d, side) | settle(base); break;
-	case OP_END: ret = end(d, side); break;
-	case OP_TREE:
-		ret = list(seat, base, 0, &data, true) || list(seat, base, 9, &data, true) ? -1 : 0;
-		break;
-	case OP_SWEEP: ret = sweep(base, &data); break;
+	case OP_TREE: case OP_SWEEP: case OP_END: ret = look(seat, d, side, &data, &r->step); break;
 	case OP_LOAD: ret = load(base, name_of(op->name), &data); break;
 	case OP_SAVE: case OP_SAVE_TEMP: case OP_APPEND: ret = save(seat, base, &r->step); break;
 	case OP_ADD: case OP_ADD_TEMP: ret = add_message(seat, base, &data, &r->step); break;
-	case OP_LIST: ret = list(seat, base, op->name, &data, false); break;
+	case OP_LIST: ret = list(seat, base, (char[]){ *name_of(op->name), 0 }, &data, false); break;
 	case OP_SYNC_DIRECTORY: ret = sync_directory(base, op->name); break;
 	case OP_EXEC: ret = spawn(); break;
 	default:

@@ -33,6 +33,11 @@ bool is_document(unsigned name)
 	return ends_in(name_of(name), ".json") || is_lines(name);
 }
 
+bool names_two(const struct op *op)
+{
+	return op->what == OP_RENAME || op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP || op->what == OP_LINK;
+}
+
 /* xorshift64*, by Vigna. */
 uint64_t random_next(uint64_t *state)
 {
@@ -289,6 +294,7 @@ void make_sequence(uint64_t seed, uint64_t number, struct sequence *ret)
 			fill(&m, op);
 			leave_modes(ret, op);
 		}
+		ret->two |= op->name >= NAMES / 2 || (names_two(op) && op->to >= NAMES / 2);
 	}
 }
 
