@@ -11,7 +11,8 @@
 
 #define VERIFY_EACH 1000
 
-static const char *const options[] = { "", "delayed=20", "allow_other", "merge=edit" };
+/* With power=save threads of the daemon don't stay awake for the next request, which costs other workers their processor. */
+static const char *const options[] = { "", "delayed=20,power=save", "allow_other,power=save", "merge=edit,power=save" };
 
 struct batch {
 	struct world world;
