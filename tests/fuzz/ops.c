@@ -3,8 +3,8 @@
  *
  *	fuzz_ops [-j WORKERS] [-k FINDINGS] HISTORYFS HISTORYCTL COUNT [SEED [FIRST]]
  *
- * WORKERS: 1 without; 0: one for each processor. It ends after that many FINDINGS (8). FIRST: the first sequence's number.
- * Exit status: 0, 1 when something was found, 77 when nothing could be mounted.
+ * WORKERS: 1 without; 0: one for each processor. It ends after that many FINDINGS (8). FIRST: the first sequence's number; each minute, and when it is
+ * interrupted, it tells how to go on. Exit status: 0, 1 when something was found, 77 when nothing could be mounted, 130 when it was interrupted.
  */
 #include "ops.h"
 
@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 64
 #define TELL_SECONDS 60
 
 struct run *run;
@@ -51,29 +50,55 @@ static bool run_make(void)
 	return true;
 }
 
+/* Workers, whose processes have a group of their own, end the sequence that they run. */
+static void interrupt(int signal)
+{
+	run->stop = true;
+}
+
 /* A worker: takes batches until there is none left, or enough was found. */
-static int work(void)
+static int work(unsigned me)
 {
 	uint64_t at, end = run->first + run->count;
 
+	setpgid(0, 0);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (seats_make()) {
 		perror("fuzz_ops");
 		return 77;
 	}
-	while (run->found < run->found_max && (at = atomic_fetch_add(&run->next_batch, 1) * BATCH) < end) {
+	while (!run_is_over() && (at = atomic_fetch_add(&run->next_batch, 1) * BATCH) < end) {
 		uint64_t from = at > run->first ? at : run->first, to = at + BATCH < end ? at + BATCH : end;
 
+		run->at[me] = from;
 		run_batch(from, (unsigned)(to - from));
 	}
+	if (!run_is_over())
+		run->at[me] = UINT64_MAX;
 	return 0;
 }
 
-static void tell_totals(double seconds)
+/* All before that one have been run. */
+static uint64_t next_sequence(unsigned workers)
 {
-	printf("%llu sequences, %llu calls, %llu kills of the daemon, %llu times verified: %llu executions, %u found, %.1f seconds\n",
-	       (unsigned long long)run->sequences, (unsigned long long)run->calls, (unsigned long long)run->kills, (unsigned long long)run->verified,
+	uint64_t next = run->next_batch * BATCH, end = run->first + run->count;
+
+	for (unsigned i = 0; i < workers; i++)
+		next = run->at[i] < next ? run->at[i] : next;
+	return next < end ? next : end;
+}
+
+static void tell_totals(unsigned workers, double seconds)
+{
+	uint64_t next = next_sequence(workers);
+
+	if (next < run->first + run->count)
+		printf("to go on: SEED %llu, FIRST %llu\n", (unsigned long long)run->seed, (unsigned long long)next);
+	printf("%llu calls, %llu kills of the daemon, %llu times verified: %llu executions, %u findings, %.1f seconds\n",
+	       (unsigned long long)run->calls, (unsigned long long)run->kills, (unsigned long long)run->verified,
 	       (unsigned long long)run->sequences, run->found, seconds);
 	fflush(stdout);
 }
@@ -84,9 +109,9 @@ static int wait_for(unsigned workers, double began)
 	double told = began;
 	int status, ret = 0;
 
-	while (workers) {
+	for (unsigned left = workers; left;) {
 		if (waitpid(-1, &status, WNOHANG) > 0) {
-			workers--;
+			left--;
 			if (!ret && status)
 				ret = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 			continue;
@@ -94,7 +119,7 @@ static int wait_for(unsigned workers, double began)
 		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 		if (now() - told > TELL_SECONDS) {
 			told = now();
-			tell_totals(told - began);
+			tell_totals(workers, told - began);
 		}
 	}
 	return ret;
@@ -134,14 +159,17 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)run->seed);
 	fflush(stdout);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, interrupt);
+	signal(SIGTERM, interrupt);
 	for (unsigned i = 0; i < workers; i++) {
+		run->at[i] = run->first;
 		if (!fork())
-			exit(work());
+			exit(work(i));
 	}
 	status = wait_for(workers, began);
 	tell_families();
-	tell_totals(now() - began);
+	tell_totals(workers, now() - began);
 	if (!run->found && status && status != 77)
 		printf("a worker ended with status %d\n", status);
-	return run->found ? 1 : status;
+	return run->found ? 1 : run->stop ? 130 : status;
 }

@@ -97,16 +97,25 @@ struct family {
 	uint64_t calls[TOLD_MAX], numbers[TOLD_MAX];	/* of those that were told: which calls, and the sequence */
 };
 
+#define WORKERS_MAX 64
+
 /* Shared by all workers. */
 struct run {
 	uint64_t seed, first, count;
 	unsigned found_max;
+	atomic_bool stop;		/* it was interrupted */
+	_Atomic uint64_t at[WORKERS_MAX];	/* which sequence each worker's batch begins with; after the last: UINT64_MAX */
 	_Atomic uint64_t next_batch, sequences, calls, kills, verified;
 	pthread_mutex_t lock;		/* also held by who prints several lines */
 	_Atomic unsigned found;		/* changes under `lock` */
 	struct family families[FAMILIES];	/* under `lock` */
 };
 extern struct run *run;
+
+static inline bool run_is_over(void)
+{
+	return run->stop || run->found >= run->found_max;
+}
 
 /* ops_batch.c */
 void run_batch(uint64_t first, unsigned count);

@@ -50,7 +50,7 @@ static void run_all(struct batch *b)
 {
 	unsigned count = b->count;
 
-	for (b->count = 0; b->count < count; b->count++) {
+	for (b->count = 0; b->count < count && !run->stop; b->count++) {
 		unsigned i = b->count;
 		struct sequence s;
 		struct outcome out;
@@ -108,26 +108,26 @@ static unsigned run_part(uint64_t first, unsigned count)
 		exit(77);
 	}
 	run_all(&b);
-	if (!b.damaged)
+	if (!b.damaged && !run->stop)
 		survive(&b);
 	world_end(&b.world);
 	for (unsigned i = 0; i < b.count; i++) {
 		struct sequence s;
 
-		if (b.failures[i] && run->found < run->found_max) {
+		if (b.failures[i] && !run_is_over()) {
 			make_sequence(run->seed, first + i, &s);
 			report(&s, b.failures[i]);
 		}
 		free(b.failures[i]);
 		free(b.trees[i]);
 	}
-	if (*b.damage && run->found < run->found_max)
+	if (*b.damage && !run_is_over())
 		find_damage(first + b.verified_to, b.count - b.verified_to, b.damage);
 	return b.count;
 }
 
 void run_batch(uint64_t first, unsigned count)
 {
-	for (unsigned at = 0; at < count && run->found < run->found_max;)
+	for (unsigned at = 0; at < count && !run_is_over();)
 		at += run_part(first + at, count - at);
 }
