@@ -346,7 +346,8 @@ void tell_op(const struct op *op, char *buf, size_t size)
 		strcpy(text + 57, "...");
 	else
 		text[n] = 0;
-	text[strcspn(text, "\n")] = 0;
+	for (char *c = text; (c = strchr(c, '\n'));)
+		*c = ' ';
 	buf += at;
 	size -= at;
 	tell_flags(op->flags, flags, sizeof(flags));
