@@ -1,10 +1,13 @@
 /*
- * The fuzzer of filesystem operations: workers run batches of sequences (ops_batch.c), each on mounts of its own, and this adds up what they find.
+ * The fuzzer of filesystem operations: workers run batches of sequences (ops_batch.c), each on
+ * mounts of its own, and this adds up what they find.
  *
  *	fuzz_ops [-j WORKERS] [-k FINDINGS] HISTORYFS HISTORYCTL COUNT [SEED [FIRST]]
  *
- * WORKERS: 1 without; 0: one for each processor. It ends after that many FINDINGS (8). FIRST: the first sequence's number; each minute, and when it is
- * interrupted, it tells how to go on. Exit status: 0, 1 when something was found, 77 when nothing could be mounted, 130 when it was interrupted.
+ * WORKERS: 1 without; 0: one for each processor. It ends after that many FINDINGS (8). FIRST: the
+ * first sequence's number; each minute, and when it is interrupted, it tells how to go on.
+ * Exit status: 0, 1 when something was found, 77 when nothing could be mounted, 130 when it was
+ * interrupted.
  */
 #include "ops.h"
 
@@ -32,7 +35,8 @@ static double now(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: fuzz_ops [-j WORKERS] [-k FINDINGS] HISTORYFS HISTORYCTL COUNT [SEED [FIRST]]\n");
+	fprintf(stderr, "usage: fuzz_ops [-j WORKERS] [-k FINDINGS] HISTORYFS HISTORYCTL COUNT "
+			"[SEED [FIRST]]\n");
 	return 2;
 }
 
@@ -71,7 +75,8 @@ static int work(unsigned me)
 		return 77;
 	}
 	while (!run_is_over() && (at = atomic_fetch_add(&run->next_batch, 1) * BATCH) < end) {
-		uint64_t from = at > run->first ? at : run->first, to = at + BATCH < end ? at + BATCH : end;
+		uint64_t from = at > run->first ? at : run->first,
+			 to = at + BATCH < end ? at + BATCH : end;
 
 		run->at[me] = from;
 		run_batch(from, (unsigned)(to - from));
@@ -96,10 +101,13 @@ static void tell_totals(unsigned workers, double seconds)
 	uint64_t next = next_sequence(workers);
 
 	if (next < run->first + run->count)
-		printf("to go on: SEED %llu, FIRST %llu\n", (unsigned long long)run->seed, (unsigned long long)next);
-	printf("%llu calls, %llu kills of the daemon, %llu times verified: %llu executions, %u findings, %.1f seconds\n",
-	       (unsigned long long)run->calls, (unsigned long long)run->kills, (unsigned long long)run->verified,
-	       (unsigned long long)run->sequences, run->found, seconds);
+		printf("to go on: SEED %llu, FIRST %llu\n", (unsigned long long)run->seed,
+		       (unsigned long long)next);
+	printf("%llu calls, %llu kills of the daemon, %llu times verified: %llu executions, %u "
+	       "findings, %.1f seconds\n",
+	       (unsigned long long)run->calls, (unsigned long long)run->kills,
+	       (unsigned long long)run->verified, (unsigned long long)run->sequences, run->found,
+	       seconds);
 	fflush(stdout);
 }
 
@@ -139,7 +147,8 @@ int main(int argc, char **argv)
 	run->found_max = 8;
 	while ((option = getopt(argc, argv, "+j:k:")) != -1) {
 		if (option == 'j')
-			workers = atoi(optarg) ? (unsigned)atoi(optarg) : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+			workers = atoi(optarg) ? (unsigned)atoi(optarg)
+					       : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 		else if (option == 'k')
 			run->found_max = (unsigned)atoi(optarg);
 		else
@@ -153,7 +162,9 @@ int main(int argc, char **argv)
 	historyctl = argv[1];
 	run->count = strtoull(argv[2], NULL, 0);
 	clock_gettime(CLOCK_REALTIME, &t);
-	run->seed = argc > 3 && *argv[3] ? strtoull(argv[3], NULL, 0) : (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+	run->seed = argc > 3 && *argv[3]
+			    ? strtoull(argv[3], NULL, 0)
+			    : (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 	run->first = argc > 4 ? strtoull(argv[4], NULL, 0) : 0;
 	run->next_batch = run->first / BATCH;
 	printf("seed %llu\n", (unsigned long long)run->seed);

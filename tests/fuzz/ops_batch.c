@@ -1,7 +1,8 @@
 /*
- * A batch of sequences on one store: each is run and looked at (ops_check.c), after each thousand `historyctl verify` looks at the records, and at the
- * end the daemon is killed, mounted again, and everything looked at once more. What was found is told when the batch is over (ops_found.c); the others
- * go on, in a new world when this one is damaged.
+ * A batch of sequences on one store: each is run and looked at (ops_check.c), after each thousand
+ * `historyctl verify` looks at the records, and at the end the daemon is killed, mounted again, and
+ * everything looked at once more. What was found is told when the batch is over (ops_found.c); the
+ * others go on, in a new world when this one is damaged.
  */
 #include "ops.h"
 
@@ -11,8 +12,12 @@
 
 #define VERIFY_EACH 1000
 
-/* With power=save threads of the daemon don't stay awake for the next request, which costs other workers their processor. */
-static const char *const options[] = { "", "delayed=20,power=save", "allow_other,power=save", "merge=edit,power=save" };
+/*
+ * With power=save threads of the daemon don't stay awake for the next request, which costs other
+ * workers their processor.
+ */
+static const char *const options[] = { "", "delayed=20,power=save", "allow_other,power=save",
+				       "merge=edit,power=save" };
 
 struct batch {
 	struct world world;

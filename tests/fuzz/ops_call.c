@@ -156,8 +156,12 @@ static bool add_listed(const struct dirent64 *e, char names[LISTED_MAX][256], un
 	return true;
 }
 
-/* Without opendir, which prepares for a megabyte of names. With `brief` an answer that leaves room for more is the last: that saves a request. */
-static int read_names(int base, const char *directory, bool brief, char names[LISTED_MAX][256], unsigned *ret)
+/*
+ * Without opendir, which prepares for a megabyte of names. With `brief` an answer that leaves room
+ * for more is the last: that saves a request.
+ */
+static int read_names(int base, const char *directory, bool brief, char names[LISTED_MAX][256],
+		      unsigned *ret)
 {
 	int fd = openat(base, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
 	_Alignas(struct dirent64) char buf[4096];
@@ -189,8 +193,8 @@ static int read_names(int base, const char *directory, bool brief, char names[LI
 }
 
 /*
- * What a look-up says of a file and what it reads. The attributes that come with the look-up are asked for again in every fourth sequence only: that
- * is one more request to the daemon.
+ * What a look-up says of a file and what it reads. The attributes that come with the look-up are
+ * asked for again in every fourth sequence only: that is one more request to the daemon.
  */
 static int look_into(const struct seat *seat, int base, const char *path, struct data *d)
 {
@@ -201,10 +205,15 @@ static int look_into(const struct seat *seat, int base, const char *path, struct
 
 	if (fd < 0)
 		return -1;
-	n = statx(fd, "", AT_EMPTY_PATH | (seat->number % 4 ? AT_STATX_DONT_SYNC : 0), STATX_BASIC_STATS, &x);
+	n = statx(fd, "", AT_EMPTY_PATH | (seat->number % 4 ? AT_STATX_DONT_SYNC : 0),
+		  STATX_BASIC_STATS, &x);
 	if (!n) {
-		add_stat(d, &(struct stat){ .st_mode = x.stx_mode, .st_uid = x.stx_uid, .st_gid = x.stx_gid, .st_size = (off_t)x.stx_size,
-					    .st_mtim = { x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec } });
+		add_stat(d,
+			 &(struct stat){ .st_mode = x.stx_mode,
+					 .st_uid = x.stx_uid,
+					 .st_gid = x.stx_gid,
+					 .st_size = (off_t)x.stx_size,
+					 .st_mtim = { x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec } });
 		add(d, ": ", 2);
 		/* Less than was asked for is all. */
 		do {
@@ -229,11 +238,14 @@ static void look_at(const struct seat *seat, int base, const char *path, bool fi
 	add(d, " ", 1);
 	if (file) {
 		if (look_into(seat, base, path, d))
-			add(d, target, (size_t)snprintf(target, sizeof(target), "read: %s", strerrorname_np(errno)));
+			add(d, target,
+			    (size_t)snprintf(target, sizeof(target), "read: %s",
+					     strerrorname_np(errno)));
 		return;
 	}
 	if (fstatat(base, path, &st, AT_SYMLINK_NOFOLLOW)) {
-		add(d, target, (size_t)snprintf(target, sizeof(target), "stat: %s", strerrorname_np(errno)));
+		add(d, target,
+		    (size_t)snprintf(target, sizeof(target), "stat: %s", strerrorname_np(errno)));
 		return;
 	}
 	add_stat(d, &st);
@@ -243,7 +255,8 @@ static void look_at(const struct seat *seat, int base, const char *path, bool fi
 	}
 }
 
-static int list(const struct seat *seat, int base, const char *directory, struct data *d, bool whole)
+static int list(const struct seat *seat, int base, const char *directory, struct data *d,
+		bool whole)
 {
 	char path[300], names[LISTED_MAX][256];
 	unsigned count;
@@ -446,7 +459,8 @@ bool begin(struct seat *seat, struct descriptors *d)
 			d->slots[side][i] = -1;
 		d->base[side] = open(seat->base[side], O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (d->base[side] < 0) {
-			seat->results[SIDE_MOUNT] = (struct result){ .ret = -1, .error = errno, .step = STEP_BEGIN };
+			seat->results[SIDE_MOUNT] =
+				(struct result){ .ret = -1, .error = errno, .step = STEP_BEGIN };
 			return false;
 		}
 	}
@@ -475,7 +489,8 @@ static int tree(const struct seat *seat, int base, struct data *d)
 }
 
 /* What the fuzzer asks for. */
-static int look(const struct seat *seat, struct descriptors *d, int side, struct data *data, int *step)
+static int look(const struct seat *seat, struct descriptors *d, int side, struct data *data,
+		int *step)
 {
 	const struct op *op = &seat->op;
 	int ret = 0, err;
@@ -512,7 +527,9 @@ void call(struct seat *seat, struct descriptors *d, int side)
 	case OP_LOAD: ret = load(base, name_of(op->name), &data); break;
 	case OP_SAVE: case OP_SAVE_TEMP: case OP_APPEND: ret = save(seat, base, &r->step); break;
 	case OP_ADD: case OP_ADD_TEMP: ret = add_message(seat, base, &data, &r->step); break;
-	case OP_LIST: ret = list(seat, base, (char[]){ *name_of(op->name), 0 }, &data, false); break;
+	case OP_LIST:
+		ret = list(seat, base, (char[]){ *name_of(op->name), 0 }, &data, false);
+		break;
 	case OP_SYNC_DIRECTORY: ret = sync_directory(base, op->name); break;
 	case OP_EXEC: ret = spawn(); break;
 	default:

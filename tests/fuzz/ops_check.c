@@ -101,14 +101,18 @@ static bool ask(struct running *r, int actor, const struct op *op)
 }
 
 /*
- * Everybody closes what is open. Who has renamed something looks around: then what it has set aside is where it said. Who was killed is replaced.
+ * Everybody closes what is open. Who has renamed something looks around: then what it has set aside
+ * is where it said. Who was killed is replaced.
  */
 static void end_actors(struct running *r)
 {
+	struct op end = { .what = OP_END };
+
 	for (int i = 0; i < SEATS; i++) {
 		if (i == ACTOR_THREAD || !(r->begun[i] || (i == ACTOR_CHILD && seats[i].pid)))
 			continue;
-		if (seats[i].pid && !ask(r, i, &(struct op){ .what = OP_END, .flags = ASK_CLOSE | ASK_END | (r->renamed[i] ? ASK_SETTLE : 0) }))
+		end.flags = ASK_CLOSE | ASK_END | (r->renamed[i] ? ASK_SETTLE : 0);
+		if (seats[i].pid && !ask(r, i, &end))
 			return;
 		if (i == ACTOR_CHILD)
 			actor_kill(i);
@@ -340,7 +344,8 @@ static void sweep(struct running *r)
 }
 
 /* Fails when they differ; tells of the part where they begin to. */
-static void tell_difference(struct outcome *o, const char *what, const char *a, size_t a_size, const char *there, const char *b, size_t b_size)
+static void tell_difference(struct outcome *o, const char *what, const char *a, size_t a_size,
+			    const char *there, const char *b, size_t b_size)
 {
 	size_t at = 0, from;
 
@@ -351,7 +356,8 @@ static void tell_difference(struct outcome *o, const char *what, const char *a, 
 	from = at < 300 ? 0 : at - 150;
 	a_size = a_size - from < 450 ? a_size - from : 450;
 	b_size = b_size - from < 450 ? b_size - from : 450;
-	fail(o, "%s there is:\n%s%.*s\n%s:\n%s%.*s", what, from ? "..." : "", (int)a_size, a + from, there, from ? "..." : "", (int)b_size, b + from);
+	fail(o, "%s there is:\n%s%.*s\n%s:\n%s%.*s", what, from ? "..." : "", (int)a_size, a + from,
+	     there, from ? "..." : "", (int)b_size, b + from);
 }
 
 /* What the process itself finds: to others a session that it has set aside is still there. */
@@ -364,7 +370,8 @@ static void compare_trees(struct running *r)
 	if (r->loose || !ask(r, actor, &(struct op){ .what = OP_TREE, .flags = ASK_CLOSE }) || mine->step)
 		return;
 	r->renamed[actor] = false;	/* it has looked around */
-	tell_difference(r->out, "in the end", seat->data[SIDE_MOUNT], mine->size, "on a plain directory", seat->data[SIDE_PLAIN], plain->size);
+	tell_difference(r->out, "in the end", seat->data[SIDE_MOUNT], mine->size,
+			"on a plain directory", seat->data[SIDE_PLAIN], plain->size);
 	/* Most are looked at by another process after the kill only. */
 	if (!r->out->failed && r->s->number % 4)
 		r->out->tree = strndup(seat->data[SIDE_MOUNT], mine->size);
@@ -418,7 +425,8 @@ bool same_tree(struct world *w, const struct sequence *s, const char *tree, char
 	snprintf(r.dir[SIDE_MOUNT], sizeof(r.dir[0]), "%s/s%llu", w->mount, (unsigned long long)s->number);
 	text = look_at_tree(&r);
 	if (text)
-		tell_difference(&out, "after the daemon was killed", text, strlen(text), "before", tree, strlen(tree));
+		tell_difference(&out, "after the daemon was killed", text, strlen(text), "before", tree,
+				strlen(tree));
 	free(text);
 	snprintf(why, size, "%s", out.why);
 	return !out.failed;

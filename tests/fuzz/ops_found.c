@@ -1,6 +1,7 @@
 /*
- * What was found: run again alone, made shorter as long as it fails, told, and counted by families: what fails for one reason, numbers and names apart.
- * Of a family only some are made shorter, and of these only those are told in full whose calls are others.
+ * What was found: run again alone, made shorter as long as it fails, told, and counted by families:
+ * what fails for one reason, numbers and names apart. Of a family only some are made shorter, and of
+ * these only those are told in full whose calls are others.
  */
 #include "ops.h"
 
@@ -18,7 +19,7 @@ static const char *plural(unsigned n)
 	return n == 1 ? "" : "s";
 }
 
-/* ---- Families -------------------------------------------------------------------------------------------------- */
+/* ---- Families -------------------------------------------------------------------------------- */
 
 /* The first line, without what is quoted and paths of a sequence; numbers but 0 are one. */
 static void reason_of(const char *why, char *buf, size_t size)
@@ -27,12 +28,14 @@ static void reason_of(const char *why, char *buf, size_t size)
 
 	while (*why && *why != '\n' && n + 2 < size) {
 		if (isdigit((unsigned char)*why)) {
-			bool zero = *why == '0' && !isdigit((unsigned char)why[1]) && (n < 5 || memcmp(buf + n - 5, "call ", 5) != 0);
+			bool zero = *why == '0' && !isdigit((unsigned char)why[1]) &&
+				    (n < 5 || memcmp(buf + n - 5, "call ", 5) != 0);
 
 			buf[n++] = zero ? '0' : '#';
 			while (isdigit((unsigned char)*why))
 				why++;
-		} else if (*why == 's' && (path = 1 + strspn(why + 1, "0123456789")) > 1 && why[path] == '/') {
+		} else if (*why == 's' && (path = 1 + strspn(why + 1, "0123456789")) > 1 &&
+			   why[path] == '/') {
 			buf[n++] = '*';
 			why += strcspn(why, ": \n");
 		} else if (*why == '"') {
@@ -104,10 +107,11 @@ void tell_families(void)
 {
 	qsort(run->families, FAMILIES, sizeof(*run->families), by_count);
 	for (unsigned i = 0; i < FAMILIES && run->families[i].count; i++)
-		printf("%6u  %s (sequence %llu)\n", run->families[i].count, run->families[i].reason, (unsigned long long)run->families[i].first);
+		printf("%6u  %s (sequence %llu)\n", run->families[i].count, run->families[i].reason,
+		       (unsigned long long)run->families[i].first);
 }
 
-/* ---- Replays --------------------------------------------------------------------------------------------------- */
+/* ---- Replays --------------------------------------------------------------------------------- */
 
 /* For replays. */
 static void new_world(struct world *w, uint64_t number)
@@ -158,7 +162,8 @@ static void shorten(struct sequence *s, struct outcome *out)
 			struct outcome o;
 			unsigned n = part < s->count - at ? part : s->count - at;
 
-			memmove(less.ops + at, less.ops + at + n, (s->count - at - n) * sizeof(*less.ops));
+			memmove(less.ops + at, less.ops + at + n,
+				(s->count - at - n) * sizeof(*less.ops));
 			less.count -= n;
 			if (less.count && fails(&less, 2, &o)) {
 				*s = less;
@@ -170,7 +175,7 @@ static void shorten(struct sequence *s, struct outcome *out)
 	}
 }
 
-/* ---- Telling --------------------------------------------------------------------------------------------------- */
+/* ---- Telling --------------------------------------------------------------------------------- */
 
 static void begin_telling(void)
 {
@@ -185,13 +190,15 @@ static void end_telling(void)
 
 static void tell_found(uint64_t number, const char *why)
 {
-	printf("FOUND in sequence %llu of seed %llu, options \"%s\": %s\n", (unsigned long long)number, (unsigned long long)run->seed, options_of(number), why);
+	printf("FOUND in sequence %llu of seed %llu, options \"%s\": %s\n",
+	       (unsigned long long)number, (unsigned long long)run->seed, options_of(number), why);
 }
 
 static void tell_again(const struct family *f, unsigned n, uint64_t number)
 {
 	begin_telling();
-	printf("FOUND in sequence %llu of seed %llu: again (%u time%s) %s\n", (unsigned long long)number, (unsigned long long)run->seed, n, plural(n),
+	printf("FOUND in sequence %llu of seed %llu: again (%u time%s) %s\n",
+	       (unsigned long long)number, (unsigned long long)run->seed, n, plural(n),
 	       f ? f->reason : "something else");
 	end_telling();
 }
@@ -214,8 +221,9 @@ void report(const struct sequence *as_made, const char *why)
 		shorten(&s, &out);
 	if (alone && is_known(f, &s, &like)) {
 		begin_telling();
-		printf("FOUND in sequence %llu of seed %llu: the same calls as in sequence %llu\n", (unsigned long long)s.number,
-		       (unsigned long long)run->seed, (unsigned long long)like);
+		printf("FOUND in sequence %llu of seed %llu: the same calls as in sequence %llu\n",
+		       (unsigned long long)s.number, (unsigned long long)run->seed,
+		       (unsigned long long)like);
 		end_telling();
 		return;
 	}
@@ -232,8 +240,10 @@ void report_batch(uint64_t first, unsigned count, const char *why)
 
 	count_finding(first, why, &n);
 	begin_telling();
-	printf("FOUND in sequences %llu to %llu of seed %llu, options \"%s\", and in none alone: %s\n", (unsigned long long)first,
-	       (unsigned long long)(first + count - 1), (unsigned long long)run->seed, options_of(first), why);
+	printf("FOUND in sequences %llu to %llu of seed %llu, options \"%s\", and in none alone: "
+	       "%s\n",
+	       (unsigned long long)first, (unsigned long long)(first + count - 1),
+	       (unsigned long long)run->seed, options_of(first), why);
 	end_telling();
 }
 
@@ -255,7 +265,8 @@ static bool damages(uint64_t first, unsigned count)
 		if (out.failed)
 			world_new_actors(&w);
 	}
-	whole = world_verify(&w, why, sizeof(why)) && world_sync(&w) && world_remount(&w) && world_verify(&w, why, sizeof(why));
+	whole = world_verify(&w, why, sizeof(why)) && world_sync(&w) && world_remount(&w) &&
+		world_verify(&w, why, sizeof(why));
 	world_end(&w);
 	return !whole;
 }
