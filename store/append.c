@@ -48,6 +48,9 @@ int apply_lines(struct apply *a)
 	bool open, known = false;
 	int err = record_get(a->txn, &head, &e.head, sizeof(e.head), NULL);
 
+	/* Who begins anew what was removed knows all there is. */
+	if (!err && e.head.unlinked)
+		save->base_version = e.head.version;
 	if (err == -ENOENT || (!err && (e.head.unlinked || e.head.kind != DOC_LINES)))
 		return append_whole(a);
 	if (!err)

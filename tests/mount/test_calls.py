@@ -451,6 +451,19 @@ def backup_of_two(t):
 	equal([read(p) for p in (path, away, other)], [b"[12]", b'{"n": 8}', b"[10]"], "contents")
 
 
+@case("lines that were begun anew are replaced by just what was written")
+def lines_anew(t):
+	path, away = t.path("c.jsonl"), t.path("a.json.bak")
+	write(path, LINES)
+	os.rename(path, away)
+	renaming(away, b"[14]")
+	with open(path, "ab") as f:
+		f.write(LINES)
+	write(t.path("p"), b"[\n  1,\n  2\n]")
+	os.rename(t.path("p"), path)
+	equal(read(path), b"[\n  1,\n  2\n]", "contents")
+
+
 @case("an object is renamed to a name whose list went elsewhere")
 def object_after_list(t):
 	path, temp = t.path("t.tmp.json"), t.path("e.bak")
