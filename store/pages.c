@@ -387,7 +387,7 @@ bool page_is_within(const struct page *p, const struct bounds *b)
 	       (!b->to || node_compare(node_at(p, last), b->to->bytes, b->to->key_size) < 0);
 }
 
-static bool values_are_good(const struct snapshot *s, const struct page *p)
+bool page_values_are_good(const struct snapshot *s, const struct page *p)
 {
 	bool strict = atomic_load_explicit(&s->pages->strict, memory_order_relaxed);
 
@@ -414,7 +414,7 @@ const struct page *page_look(const struct snapshot *s, uint64_t number, unsigned
 	}
 	if (!page_is_good(s, p, number, kind))
 		return NULL;
-	*ret_clean = kind == BRANCH || s->numbers || values_are_good(s, p);
+	*ret_clean = kind == BRANCH || s->numbers || page_values_are_good(s, p);
 	if (*ret_clean)
 		note_checked(s, number);
 	return p;

@@ -90,12 +90,16 @@ int node_checked(const struct snapshot *s, const struct node *n, bool clean, boo
 const struct page *node_overflow(const struct snapshot *s, const struct node *n, size_t *ret_pages);
 bool page_is_good(const struct snapshot *s, const struct page *p, uint64_t number, unsigned kind);
 
+/* Of a good leaf; values on other pages are not looked at. */
+bool page_values_are_good(const struct snapshot *s, const struct page *p);
+
 /* The keys in branches between which a page hangs; NULL: none on that side. */
 struct bounds {
 	const struct node *from, *to;
 };
 struct lost {
 	uint64_t number;	/* the page */
+	bool is_leaf;		/* it was to be one */
 	struct bounds bounds;
 };
 bool page_is_within(const struct page *p, const struct bounds *b);

@@ -129,7 +129,7 @@ static void lose(struct walk *w, uint64_t number, unsigned level, const struct b
 			return;
 		}
 		w->ranges = more;
-		w->ranges[w->range_count++] = (struct lost){ number, *b };
+		w->ranges[w->range_count++] = (struct lost){ number, level == 1, *b };
 	}
 	if (b->from && b->from->key_size >= 8)
 		memcpy(&from, b->from->bytes, 8);
@@ -295,13 +295,20 @@ static bool is_node(const struct snapshot *s, const struct page *p, size_t at, s
 }
 
 /*
- * The nodes on a page that is not one any more, whose values have a check that fits. What lies beneath the nodes is left from those that were: it does not count where it can
- * be told, and the tree tells the range of keys.
+ * The nodes on a page that is not one any more, whose values have a check that fits. When the page does not tell where they are, what lies beneath them is left from those that
+ * were: it does not count where it can be told, and the tree tells the range of keys.
  */
 static size_t pick_nodes(const struct snapshot *s, const struct page *p, const struct bounds *b, struct pick *picks)
 {
 	size_t count = 0, room, from = is_node(s, p, p->upper, &room) ? p->upper : sizeof(*p);
 
+	if (page_is_good(s, p, p->number, LEAF)) {
+		for (unsigned i = 0; i < node_count(p); i++) {
+			if (is_node(s, p, p->nodes[i], &room))
+				picks[count++] = (struct pick){ node_at(p, i), room };
+		}
+		return count;
+	}
 	for (size_t at = from; at < s->pages->page_size; at += 2) {
 		const struct node *n = (const struct node *)((const char *)p + at);
 
@@ -351,8 +358,10 @@ static void collect_ruined(struct walk *w, const struct page *ruined, uint64_t n
 		free(p);
 }
 
+enum look { WHOLE, RUINED };
+
 /* Returns how many pages it takes. Those of a value are skipped: anything may stand in them. */
-static uint64_t look_at(struct walk *w, const struct snapshot *s, uint64_t number)
+static uint64_t look_at(struct walk *w, const struct snapshot *s, uint64_t number, enum look look)
 {
 	const struct page *p = w->use[number] == NONE ? page_raw(s, number) : NULL;
 
@@ -360,26 +369,35 @@ static uint64_t look_at(struct walk *w, const struct snapshot *s, uint64_t numbe
 		return 1;
 	if (p->number == number && p->flags == OVERFLOW && p->pages && pages_are_there(s, number, p->pages))
 		return p->pages;
-	w->use[number] = TREE;
-	if (page_is_good(s, p, number, LEAF))
+	/* One with a wrong key in it may seem to overlap with others. */
+	if (page_is_good(s, p, number, LEAF) && page_values_are_good(s, p)) {
+		w->use[number] = TREE;
 		take_leaf(w, p);
-	else if (!page_is_good(s, p, number, BRANCH))
+	} else if (look == RUINED && !page_is_good(s, p, number, BRANCH)) {
+		w->use[number] = TREE;
 		collect_ruined(w, p, number);
+	}
 	return 1;
 }
 
 /*
- * Every page that has no use may be one that the tree does not lead to any more. Those that it leads to, but that
- * are ruined, come first: of others it may not be known that they were given up.
+ * Every page that has no use may be one that the tree does not lead to any more. What is found first counts where keys
+ * overlap. So ruined leaves that the tree leads to come first, for of others it may not be known that they were given
+ * up; and last ruined pages that say they are another one: that may be true, and may be one that was given up.
  */
 static void look_everywhere(struct walk *w, const struct snapshot *s)
 {
 	for (size_t i = 0, count = w->range_count; i < count && !w->err; i++) {
-		if (w->ranges[i].number <= s->last)
-			look_at(w, s, w->ranges[i].number);
+		const struct lost *lost = &w->ranges[i];
+		const struct page *p = lost->is_leaf ? page_raw(s, lost->number) : NULL;
+
+		if (p && p->number == lost->number)
+			look_at(w, s, lost->number, RUINED);
 	}
-	for (uint64_t i = 2; i <= s->last && !w->err;)
-		i += look_at(w, s, i);
+	for (enum look look = WHOLE; look <= RUINED; look++) {
+		for (uint64_t i = 2; i <= s->last && !w->err;)
+			i += look_at(w, s, i, look);
+	}
 }
 
 /* One that collect_ruined made. */
