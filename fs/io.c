@@ -178,8 +178,9 @@ static int create_document(struct mount *m, fuse_req_t req, const struct process
 		err = -ENAMETOOLONG;
 	if (err)
 		return err;
-	/* A name that had a document continues it, unless that one now goes by another name (rule 13). */
-	if (store_former(m->store, parent, name, &new.ino, &version) || store_getattr(m->store, new.ino, a) || a->parent)
+	/* A name that had a document continues it, unless that one now goes by another name (rule 13), or is damaged. */
+	if (store_former(m->store, parent, name, &new.ino, &version) || store_getattr(m->store, new.ino, a) || a->parent ||
+	    store_is_whole(m->store, new.ino))
 		temp = TEMP_FRESH;
 	if (temp == TEMP_FRESH || !version)
 		err = store_new_ino(m->store, &new.ino);

@@ -142,6 +142,18 @@ int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *r
 	return 0;
 }
 
+int store_is_whole(struct store *s, uint64_t ino)
+{
+	struct db_txn *txn;
+	int err = db_read_begin(s->db, &txn);
+
+	if (err)
+		return err;
+	err = tree_is_whole(txn, ino);
+	db_read_end(txn);
+	return err;
+}
+
 int store_former_place(struct store *s, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1])
 {
 	struct rec_entry e;

@@ -15,6 +15,7 @@
 #define VERSION 1u
 #define OVERFLOW_MOST 65536u
 #define CACHE_LINE 64
+#define KEY_OWNER 9	/* bytes: inode and type */
 #define MAPS 16		/* whose pages may be missing; of more SIGBUS ends the process */
 
 /* ---- Pages that are not there --------------------------------------------------------------------------------- */
@@ -577,17 +578,28 @@ static int check_beside(const struct pages_cursor *here, const void *key, size_t
 	return node_compare(node_at(p, 0), key, key_size) > 0 ? 0 : -EUCLEAN;
 }
 
-/* A record that is damaged may have had any key between those beside it: so also one that is not found there. */
-static int check_neighbours(const struct snapshot *s, const struct page *p, unsigned at)
+/*
+ * Whether the record of this key is there with another one: when its value is whole, the check tells; when it is not, what it
+ * belongs to by its key. Keys begin with that (FORMAT.md).
+ */
+static bool is_renamed(const struct snapshot *s, const struct node *n, const void *key, size_t key_size)
 {
 	struct db_value value;
-	int err = 0;
+	size_t size = node_value_size(n);
 
-	if (at)
-		err = node_value(s, node_at(p, at - 1), false, &value);
-	if (!err && at < node_count(p))
-		err = node_value(s, node_at(p, at), false, &value);
-	return err;
+	if (!node_value(s, n, false, &value))
+		return false;
+	if (n->key_size >= KEY_OWNER && key_size >= KEY_OWNER && !memcmp(n->bytes, key, KEY_OWNER))
+		return true;
+	return !n->flags && check_strip(key, key_size, n->bytes + n->key_size, &size, true);
+}
+
+/* A damaged record may have had any key between those beside it: so also one that is not found there. */
+static int check_neighbours(const struct snapshot *s, const struct page *p, unsigned at, const void *key, size_t key_size)
+{
+	bool bad = at && is_renamed(s, node_at(p, at - 1), key, key_size);
+
+	return bad || (at < node_count(p) && is_renamed(s, node_at(p, at), key, key_size)) ? -EUCLEAN : 0;
 }
 
 /* ---- Salvaged ------------------------------------------------------------------------------------------------- */
@@ -668,7 +680,7 @@ int pages_get(const struct snapshot *s, const void *key, size_t key_size, struct
 		return node_value(s, n, c.way[c.depth - 1].clean, ret);
 	err = check_beside(&c, key, key_size);
 	if (!err && !c.way[c.depth - 1].clean)
-		err = check_neighbours(s, c.way[c.depth - 1].page, at);
+		err = check_neighbours(s, c.way[c.depth - 1].page, at, key, key_size);
 	return err ? err : -ENOENT;
 }
 

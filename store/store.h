@@ -122,6 +122,8 @@ int store_path(struct store *s, uint64_t ino, char *buf, size_t size);
  * -ENOENT when there was none. A document saved under the name later continues that inode (merge-rules 13).
  */
 int store_former(struct store *s, uint64_t parent, const char *name, uint64_t *ret_ino, uint64_t *ret_version);
+/* Whether it can be continued. -EUCLEAN: something that it left behind can't be read, and what is saved under the name is a new document. Reads all of it. */
+int store_is_whole(struct store *s, uint64_t ino);
 
 #define STORE_SET_MODE 1u
 #define STORE_SET_UID 2u

@@ -51,6 +51,26 @@ static bool knew(const struct store_save *save, uint64_t ino)
 	return false;
 }
 
+int tree_is_whole(struct db_txn *txn, uint64_t ino)
+{
+	struct key key = key_number(ino, REC_MESSAGE, 0), head = key_plain(ino, REC_HEAD), frame = key_plain(ino, REC_FRAME);
+	struct db_value k, v;
+	struct db_scan scan;
+	int err = db_scan_begin(&scan, txn, key.data, key.size, KEY_PREFIX);
+
+	if (err)
+		return err;
+	while (!(err = db_scan_next(&scan, &k, &v)))
+		;
+	db_scan_end(&scan);
+	if (err == -ENOENT)
+		err = db_get(txn, head.data, head.size, &v);
+	if (!err)
+		err = db_get(txn, frame.data, frame.size, &v);
+	return err == -ENOENT ? 0 : err;
+}
+
+/* -ENOENT: there is none, or it is damaged. That name can be used again. */
 static int take_former(struct db_txn *txn, const struct store_save *save, struct tree_target *t)
 {
 	char own[STORE_NAME_MAX + 1];
@@ -60,6 +80,10 @@ static int take_former(struct db_txn *txn, const struct store_save *save, struct
 
 	if (!err)
 		err = attr_get(txn, e.ino, &a, own);
+	if (!err && !a.parent)
+		err = tree_is_whole(txn, e.ino);
+	if (err == -EUCLEAN)
+		err = -ENOENT;
 	if (err)
 		return err;
 	t->moved = a.parent != 0;

@@ -17,6 +17,8 @@ struct tree_target {
 	bool moved;		/* the document `ino` had the name, goes by another one now, and the writer knew it by this one */
 };
 
+/* Whether what an unlinked document left behind can be read: what goes on from it has that among its past. 0 or -EUCLEAN. */
+int tree_is_whole(struct db_txn *txn, uint64_t ino);
 /* Finds or invents the file of a save. -ENOENT no such directory; -EISDIR; -EINVAL not a plain file; -ENAMETOOLONG. Writes nothing. */
 int tree_target(struct db_txn *txn, const struct store_save *save, struct tree_target *ret);
 

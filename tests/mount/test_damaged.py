@@ -63,5 +63,28 @@ def attributes(t):
 		equal(read(f"{m.path}/good.json"), session("good"), "the other session")
 
 
+@case("a plain file, lines, a link, and a session's newest message with a flipped bit: EIO; what is damaged can be removed, and made anew")
+def kinds(t):
+	names = ["s.json", "l.jsonl", "p.txt", "big.bin", "link"]
+	store = t.place("stores") + "/store"
+	with t.new_mount(store=store) as m:
+		write(f"{m.path}/s.json", json.dumps([{"content": "first"}, {"content": "flip me: s.json"}]).encode())
+		write(f"{m.path}/l.jsonl", b'{"n": 1}\n{"n": "flip me: l.jsonl"}\n{"n": 3}\n')
+		write(f"{m.path}/p.txt", b"some text, flip me: p.txt, and more")
+		write(f"{m.path}/big.bin", b"b" * 100000 + b"flip me: big.bin" + b"b" * 100000)
+		os.symlink("flip me: link", f"{m.path}/link")
+	for name in names:
+		flip(store, b"flip me: " + name.encode())
+	with t.new_mount(store=store, expected=[r"damaged"]) as m:
+		for name in names:
+			path = f"{m.path}/{name}"
+			fails(errno.EIO, os.readlink if name == "link" else read, path)
+			equal(sorted(os.listdir(m.path)), sorted(names), "the listing")
+			os.unlink(path)
+			require(not os.path.lexists(path), f"{name} is still there")
+			write(path, b"[]" if name == "s.json" else b"anew\n")
+			equal(read(path), b"[]" if name == "s.json" else b"anew\n", name)
+
+
 if __name__ == "__main__":
 	main()
