@@ -91,12 +91,31 @@ static bool is_copied(const struct ticket_set *set, const struct entry *e)
 	return set->copied_ino && e->ino == set->copied_ino && e->version == set->copied_version;
 }
 
+/* What a thread that goes step by step has saved between writing a temp file and renaming it: the rename comes after that. NULL: nothing. */
+static const struct entry *saved_between(const struct ticket_set *set, const struct record *r)
+{
+	const struct entry *ret = NULL;
+
+	for (size_t i = 0; set->renamed && !set->events && i < r->count; i++) {
+		const struct entry *e = &r->entries[i];
+
+		if (e->written && !e->ended && !e->unlinked && e->first >= set->freeze.stamp && e->thread == set->who.tid)
+			ret = e;
+	}
+	return ret;
+}
+
 /* Rules 3 and 4. *ret_alone: the thread's own tickets go first, and tickets of parents don't count. */
 static int add_own(struct ticket_set *set, const struct record *r, bool *ret_alone)
 {
 	uint64_t frozen = set->freeze.stamp, newest = 0;
+	const struct entry *between = saved_between(set, r);
 	int ret = 0;
 
+	if (between) {
+		*ret_alone = true;
+		return add(set, between, STORE_BASE_THREAD, between->first, OF_PROCESS, set->client);
+	}
 	for (size_t i = 0; i < r->count; i++) {
 		const struct entry *e = &r->entries[i];
 		if (!e->written && !e->ended && e->first < frozen && candidate_of_thread(set, e) && !is_copied(set, e) &&

@@ -150,6 +150,8 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 
 	if (!err)
 		err = take_set(m, who, from);
+	if (!err)
+		ticket_set_renamed(from->set, who);
 	if (!err) {
 		struct draft none = { 0 }, *d = empty ? &none : &from->draft;
 
@@ -181,7 +183,6 @@ static int rename_as_save(struct mount *m, const struct process *who, struct sou
 		err = save_source(m, who, from, save, last);
 	}
 	if (!err) {
-		ticket_set_renamed(from->set, who);
 		save_note(m, from->set, parent, name, save);
 		from->saved_ino = save->saved_ino;
 		from->saved = empty ? 0 : save->version;

@@ -188,7 +188,7 @@ static int load_candidate(struct apply *a, const struct store_base *base)
 		c->view = store_view_ref(a->current);
 	}
 	c->base = &a->bases[a->count];
-	c->apart = !a->as_text && !a->job->written.count && is_apart(c->view->frame, a->job->frame);
+	c->apart = !(a->as_text ? a->written_outline.count : a->job->written.count) && is_apart(c->view->frame, a->job->frame);
 	err = a->as_text ? outline_candidate(a, base, c) : respell_diff(a->txn, a->job, base, c->view, a->current, &c->diff);
 	if (!err && !a->as_text)
 		merge_removed(&a->job->written, c, a->current);

@@ -159,11 +159,6 @@ static void look_before(struct running *r, const struct op *op)
 		if (op->what == OP_DUP && (op->slot == i || op->other == i))
 			r->loose = true;
 	}
-	/* What was begun before the process's last save, and holds nothing more than that, changes nothing. */
-	if (op->what == OP_RENAME && is_document(op->to) && r->opened[op->name] < r->saved[op->to])
-		r->loose = true;
-	if (exchanges(op) && is_document(op->name) && r->opened[op->to] < r->saved[op->name])
-		r->loose = true;
 	/* A file that is being written, or read (P3: of that nothing changes), and renamed to a document meanwhile. */
 	for (int i = 0; i < SLOTS; i++) {
 		r->loose |= exchanges(op) && is_document(op->name) && (r->reads[i] == -2 - op->to || r->writes[i] == -2 - op->to);

@@ -387,9 +387,11 @@ def written_away(t, name, way, away, text):
 
 @cases("what is renamed over a file that was made meanwhile is there: {}", [
 	(f"{text}, {there}", text, there) for text in ('{"c": "x"}', '{"c": ["x"]}', '{"id": 1, "messages": []}', '["x"]', "[]", "5")
-	for there in ("", '{"c": "y"}', "{}")])
+	for there in ("", '{"c": "y"}', "{}", '[{"c": "3"}]')])
 def made_meanwhile(t, name, text, there):
-	for source in ("a.json.bak", "x.tmp", "a.tmp.json"):
+	for n, source in enumerate(("a.json.bak", "x.tmp", "a.tmp.json", "x.tmp")):
+		if n > 2:
+			write(t.path("a.json"), b'{"c": "2"}')
 		write(t.path(source), text.encode())
 		write(t.path("a.json"), there.encode())
 		os.rename(t.path(source), t.path("a.json"))
