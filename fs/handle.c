@@ -102,10 +102,22 @@ bool handle_is_new(struct mount *m, const struct handle *h)
 	return place.embryo && !h->seen;
 }
 
-int handle_view(struct mount *m, const struct handle *h, struct store_view **ret)
+/* The file that it made may have been saved by another handle first, as the document that had the name before. */
+static void catch_up(struct mount *m, struct handle *h)
+{
+	uint64_t stored = inodes_stored(m->inodes, h->inode->ino);
+
+	if (stored)
+		h->ino = stored;
+}
+
+int handle_view(struct mount *m, struct handle *h, struct store_view **ret)
 {
 	struct store_attr a;
-	int err = store_view_open(m->store, h->ino, 0, ret);
+	int err;
+
+	catch_up(m, h);
+	err = store_view_open(m->store, h->ino, 0, ret);
 
 	/* A new file may have the number of a document that was unlinked. */
 	if (err != -ENOENT || handle_is_new(m, h))
@@ -147,6 +159,7 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 
 	if (h->has_draft)
 		return 0;
+	catch_up(m, h);
 	/* What was read through this handle is what it goes on from; otherwise the newest. */
 	if (h->view && !truncate)
 		now = store_view_ref(h->view);

@@ -466,6 +466,30 @@ def lines_anew(t):
 	equal(read(path), b"[\n  1,\n  2\n]", "contents")
 
 
+MAKER = """
+import os, sys
+
+os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o721)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@case("a file that was made beside another's, and saved by another descriptor, can be cut")
+def cut_after_join(t):
+	path = t.path("a.json")
+	with subprocess.Popen([sys.executable, "-c", MAKER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker:
+		maker.stdout.readline()
+		renaming(path, b"[1]")
+		os.unlink(path)
+		fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+		write(path, b'{"n": 8}')
+		os.ftruncate(fd, 0)
+		equal(os.fstat(fd).st_size, 0, "size")
+		os.close(fd)
+	verified(t.mount)
+
+
 @case("an object is renamed to a name whose list went elsewhere")
 def object_after_list(t):
 	path, temp = t.path("t.tmp.json"), t.path("e.bak")
