@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "bound.h"
+#include "handle.h"
 #include "log.h"
 #include "mount.h"
 
@@ -90,15 +91,23 @@ static enum renamed_seen seen_of(struct mount *m, const struct process *who, uin
 	return seen;
 }
 
+/* It has lost its name, which may have been given to another just before: what that had was not looked at until now. */
+static void let_go(struct mount *m, const struct process *who, const struct store_attr *a)
+{
+	if (temps_awaited(m->temps, a))
+		return;
+	if (a->kind == STORE_DOCUMENT)
+		inodes_unlinked(m->inodes, a->ino, who);
+	else
+		handle_forget(m, a->ino, who);
+}
+
 int unlink_file(struct mount *m, const struct process *who, uint64_t parent, const char *name, struct store_attr *a)
 {
-	uint64_t ino = a->ino;
-	struct inode *inode;
-	bool open = inodes_leave(m->inodes, ino, &inode), awaited = temps_awaited(m->temps, a);
-	int err = store_unlink(m->store, parent, name, open || awaited, a);
+	int err = store_unlink(m->store, parent, name, true, a);
 
-	if (inodes_left(m->inodes, inode, !err && !awaited, who))
-		store_forget(m->store, ino);
+	if (!err)
+		let_go(m, who, a);
 	return err;
 }
 
@@ -106,8 +115,7 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 		   unsigned flags)
 {
 	struct store_attr from, to;
-	struct inode *inode = NULL;
-	bool exists, lost, unread, keep, gone, awaited;
+	bool exists, lost, unread, gone;
 	int err = store_lookup(m->store, parent, name, &from);
 
 	if (err == -ENOENT)
@@ -119,22 +127,20 @@ int rename_plainly(struct mount *m, const struct process *who, uint64_t parent, 
 		return err;
 	exists = store_lookup(m->store, new_parent, new_name, &to) == 0;
 	gone = exists && from.ino != to.ino && !(flags & STORE_EXCHANGE);
-	awaited = gone && temps_awaited(m->temps, &to);
-	keep = !gone || inodes_leave(m->inodes, to.ino, &inode) || awaited;
 	if (lost)
-		err = store_relink(m->store, from.ino, new_parent, new_name, flags, keep);
+		err = store_relink(m->store, from.ino, new_parent, new_name, flags, true);
 	else
-		err = store_rename(m->store, parent, name, new_parent, new_name, flags, keep);
-	if (inodes_left(m->inodes, inode, gone && !err && !awaited, who))
-		store_forget(m->store, to.ino);
+		err = store_rename(m->store, parent, name, new_parent, new_name, flags, true);
+	if (gone && !err && to.kind == STORE_DIRECTORY)
+		gone_note(m->gone, &to);
+	else if (gone && !err)
+		let_go(m, who, &to);
 	if (err || (exists && from.ino == to.ino))
 		return err;
 	inodes_renamed(m->inodes, from.ino, new_parent, new_name);
 	if (exists && (flags & STORE_EXCHANGE))
 		inodes_renamed(m->inodes, to.ino, parent, name);
 	unread = from.kind == STORE_DOCUMENT && temps_unread(m->temps, &from);
-	if (gone)
-		gone_note(m->gone, &to);
 	if (exists)
 		temps_unlinked(m->temps, &to);
 	temps_forget(m->temps, &from);

@@ -220,8 +220,7 @@ int follow_in_place(struct mount *m, struct handle *h)
 
 struct asking {
 	const struct process *who;
-	uint64_t former, size;
-	bool found;
+	uint64_t former, size, found;	/* the number of what they follow to; 0: there are none */
 };
 
 static void visit_asking(struct handle *h, void *arg)
@@ -232,7 +231,7 @@ static void visit_asking(struct handle *h, void *arg)
 		return;
 	if (a->who->known && !process_same(&h->opener, a->who))
 		return;
-	a->found = true;
+	a->found = h->inode->ino;
 	if (a->size == HANDLE_NONE)
 		a->size = atomic_load(&h->own_size);
 }
@@ -240,11 +239,14 @@ static void visit_asking(struct handle *h, void *arg)
 uint64_t follow_ino(struct mount *m, const struct process *who, uint64_t ino, uint64_t *ret_size)
 {
 	uint64_t stored = inodes_stored(m->inodes, ino);
-	struct asking a = { who, ino, HANDLE_NONE, false };
+	struct asking a = { who, ino, HANDLE_NONE, 0 };
 
 	if (stored)
 		inodes_visit(m->inodes, stored, visit_asking, &a);
+	/* One number may lead to several files, each opened in place of one that had gone. */
+	if (stored && !a.found)
+		inodes_visit(m->inodes, 0, visit_asking, &a);
 	if (ret_size)
 		*ret_size = a.size;
-	return a.found ? stored : ino;
+	return a.found ? a.found : ino;
 }

@@ -30,17 +30,29 @@ int handle_new(struct mount *m, enum handle_kind kind, uint64_t ino, struct inod
 	return 0;
 }
 
+void handle_forget(struct mount *m, uint64_t ino, const struct process *who)
+{
+	static const struct process nobody;
+	struct store_attr a;
+	struct inode *i;
+	bool open = inodes_leave(m->inodes, ino, &i);
+
+	if (!open && !store_getattr(m->store, ino, &a)) {
+		gone_note(m->gone, &a);
+		store_forget(m->store, ino);
+	}
+	/* Who has it open forgets it. */
+	if (inodes_left(m->inodes, i, true, who ? who : &nobody) && open)
+		store_forget(m->store, ino);
+}
+
 static void close_inode(struct mount *m, struct inode *i)
 {
 	uint64_t ino = i->ino;
-	struct store_attr a;
 	bool unlinked;
 
-	if (!inodes_close(m->inodes, i, &unlinked) || !unlinked)
-		return;
-	if (!store_getattr(m->store, ino, &a))
-		gone_note(m->gone, &a);
-	store_forget(m->store, ino);
+	if (inodes_close(m->inodes, i, &unlinked) && unlinked)
+		handle_forget(m, ino, NULL);
 }
 
 void handle_move(struct mount *m, struct handle *h, struct inode *to)
@@ -49,6 +61,16 @@ void handle_move(struct mount *m, struct handle *h, struct inode *to)
 
 	if (spare)
 		close_inode(m, spare);
+}
+
+int handle_stands_for(struct mount *m, struct handle *h, uint64_t ino)
+{
+	struct inode *former;
+	int err = inodes_open(m->inodes, ino, h->parent, h->name, &former);
+
+	if (!err)
+		inodes_set_former(m->inodes, h, former);
+	return err;
 }
 
 void handle_free(struct mount *m, struct handle *h)

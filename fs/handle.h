@@ -90,6 +90,15 @@ void handle_free(struct mount *m, struct handle *h);
 /* It is a handle of inode `to`, which it takes over, from now on. Needs the lock. */
 void handle_move(struct mount *m, struct handle *h, struct inode *to);
 
+/* The kernel knows the handle's file by another number, that of a file which had gone before it was opened. -ENOMEM. */
+int handle_stands_for(struct mount *m, struct handle *h, uint64_t ino);
+
+/*
+ * A file that has no name is forgotten with its last handle: now, if there is none. Nobody opens it meanwhile. `who` has taken the name from it
+ * (NULL: somebody).
+ */
+void handle_forget(struct mount *m, uint64_t ino, const struct process *who);
+
 static inline struct handle *handle_of(struct fuse_file_info *fi)
 {
 	return (struct handle *)(uintptr_t)fi->fh;

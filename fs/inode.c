@@ -405,6 +405,14 @@ struct inode *inodes_move_handle(struct inodes *t, struct handle *h, struct inod
 	return spare;
 }
 
+void inodes_set_former(struct inodes *t, struct handle *h, struct inode *former)
+{
+	pthread_mutex_lock(&t->lock);
+	h->former = former;
+	former->stored = h->inode->ino;
+	pthread_mutex_unlock(&t->lock);
+}
+
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg)
 {
 	size_t first = ino ? ino % BUCKETS : 0, last = ino ? first : BUCKETS - 1;

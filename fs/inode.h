@@ -97,6 +97,8 @@ void inodes_add_handle(struct inodes *t, struct inode *i, struct handle *h);
 void inodes_remove_handle(struct inodes *t, struct inode *i, struct handle *h);
 /* The handle is one of `to` from now on, and holds what the kernel knows it by. What it has to let go of beside that is returned, or NULL. */
 struct inode *inodes_move_handle(struct inodes *t, struct handle *h, struct inode *to);
+/* The kernel knows the handle, which has no such inode yet, by this one, which it takes over. */
+void inodes_set_former(struct inodes *t, struct handle *h, struct inode *former);
 /* Calls `visit` for each, the latest first, under the table's lock. ino 0: for those of all inodes. */
 void inodes_visit(struct inodes *t, uint64_t ino, void (*visit)(struct handle *h, void *arg), void *arg);
 

@@ -33,7 +33,7 @@ static void use_handle(struct fuse_file_info *fi, struct handle *h)
 {
 	fi->fh = (uintptr_t)h;
 	/* The kernel's cache would serve old bytes, and its pages would lag behind other handles' commits. */
-	fi->direct_io = h->kind != HANDLE_SCRATCH;
+	fi->direct_io = h->kind != HANDLE_SCRATCH || h->former;
 	/* A plain file's too: it may be a document by the time that it is closed. */
 	fi->noflush = !handle_writes(h);
 }
@@ -294,12 +294,22 @@ static int open_or_create(struct mount *m, fuse_req_t req, const struct process 
 		err = create_plain(m, req, who, parent, name, mode, fi->flags, a);
 		*ret_fresh = !err;
 	}
-	if (!err && !*ret_fresh)
+	if (err)
+		return err;
+	if (!*ret_fresh)
 		err = claim(m, who, a, fi->flags);
 	/* The caller's own, made by that. */
 	if (err == -ESTALE && temps_find(m, who, parent, name, a))
 		err = 0;
-	return err ? err : open_file(m, who, a, fi->flags, *ret_fresh, 0, NULL, ret);
+	if (!err)
+		err = open_file(m, who, a, fi->flags, *ret_fresh, 0, NULL, ret);
+	if (!err && a->kind == STORE_SCRATCH && is_gone(m, a)) {
+		handle_free(m, *ret);
+		*ret = NULL;
+		err = -ENOENT;
+	}
+	/* It has gone since. */
+	return err == -ENOENT ? -ESTALE : err;
 }
 
 static int open_by_name(struct mount *m, fuse_req_t req, const struct process *who, uint64_t parent, const char *name, mode_t mode,
@@ -371,10 +381,32 @@ static int open_linked(struct mount *m, fuse_req_t req, const struct process *wh
 	/* It may have been renamed since that was looked up. */
 	if (!err && (*ret)->kind == HANDLE_DOCUMENT)
 		looked_name(m->looked, who->tid, ino, &(*ret)->parent, (*ret)->name);
-	if (!err && !anew && !gone && is_gone(m, a)) {
+	if (!err && (!anew || a->kind == STORE_SCRATCH) && !gone && is_gone(m, a)) {
 		handle_free(m, *ret);
 		err = -ENOENT;
 	}
+	return err;
+}
+
+/*
+ * The kernel has looked twice, and would hand ESTALE on: what has the name is opened in place of the number, or made, as if it had been there when
+ * it looked.
+ */
+static int open_in_place(struct mount *m, fuse_req_t req, const struct process *who, fuse_ino_t ino, struct store_attr *a,
+			 struct fuse_file_info *fi, struct handle **ret)
+{
+	struct store_attr former;
+	bool fresh;
+	int err;
+
+	if (!looked_name(m->looked, who->tid, ino, &former.parent, former.name))
+		return -ESTALE;
+	if (!gone_get(m->gone, ino, a))
+		a->mode = 0600;
+	former.mode = a->mode & 07777;
+	do
+		err = open_by_name(m, req, who, former.parent, former.name, former.mode, fi, a, &fresh, ret);
+	while (err == -ESTALE);
 	return err;
 }
 
@@ -395,11 +427,14 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			err = open_linked(m, req, &who, ino, &a, fi, &h);
 		while (err == -ESTALE && a.kind == STORE_DOCUMENT);
 		/* The kernel looks again for what the name stands for now. */
-		if (err == -ENOENT) {
+		if (err == -ENOENT)
 			err = -ESTALE;
-			if (fi->flags & O_TRUNC)
-				looked_stale(m->looked, who.tid);
-		}
+		if (err == -ESTALE && looked_stale(m->looked, who.tid, ino, (fi->flags & O_TRUNC) != 0) > 1)
+			err = open_in_place(m, req, &who, ino, &a, fi, &h);
+		if (err != -ESTALE)
+			looked_opened(m->looked, who.tid);
+		if (!err && h->inode->ino != ino && (err = handle_stands_for(m, h, ino)))
+			handle_free(m, h);
 	}
 	if (err) {
 		fuse_reply_err(req, -err);
@@ -425,7 +460,9 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		fuse_reply_err(req, EACCES);
 		return;
 	}
-	err = open_by_name(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
+	do
+		err = open_by_name(m, req, &who, parent, name, mode, fi, &a, &fresh, &h);
+	while (err == -ESTALE);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -458,7 +495,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 			got = size;
 		memcpy(buf, h->bytes + (got ? offset : 0), got);
 	} else if (buf && h->kind == HANDLE_SCRATCH) {
-		err = store_read(m->store, ino, offset, buf, size, &got);
+		err = store_read(m->store, h->ino, offset, buf, size, &got);
 		if (err == -EINVAL)
 			err = follow_in_place(m, h);
 	}

@@ -6,11 +6,12 @@
 #include <string.h>
 
 #define THREADS 256	/* one that is driven out is only asked less exactly */
-#define STALE UINT64_MAX	/* in place of a file's number: it has gone, and the thread looks again */
 
 struct look {
 	pid_t thread;
 	uint64_t ino, parent;
+	unsigned times;		/* that it was told to look again since, one after the other */
+	bool anew;		/* it is to, for a file that it empties */
 	char name[STORE_NAME_MAX + 1];
 };
 
@@ -38,6 +39,11 @@ void looked_free(struct looked *l)
 	free(l);
 }
 
+static bool is_same(const struct look *e, pid_t thread, uint64_t parent, const char *name)
+{
+	return thread > 0 && e->thread == thread && e->parent == parent && strcmp(e->name, name) == 0;
+}
+
 void looked_note(struct looked *l, pid_t thread, uint64_t ino, uint64_t parent, const char *name)
 {
 	struct look *e = &l->looks[(unsigned)thread % THREADS];
@@ -45,6 +51,8 @@ void looked_note(struct looked *l, pid_t thread, uint64_t ino, uint64_t parent, 
 	if (thread <= 0 || strlen(name) > STORE_NAME_MAX)
 		return;
 	pthread_mutex_lock(&l->lock);
+	/* The kernel asks twice when the name leads to another file than it did. */
+	e->times = is_same(e, thread, parent, name) ? e->times : 0;
 	e->thread = thread;
 	e->ino = ino;
 	e->parent = parent;
@@ -67,20 +75,38 @@ bool looked_name(struct looked *l, pid_t thread, uint64_t ino, uint64_t *ret_par
 	return found;
 }
 
-void looked_stale(struct looked *l, pid_t thread)
+unsigned looked_stale(struct looked *l, pid_t thread, uint64_t ino, bool anew)
 {
-	looked_note(l, thread, STALE, 0, "");
+	struct look *e = &l->looks[(unsigned)thread % THREADS];
+	unsigned times = 0;
+
+	pthread_mutex_lock(&l->lock);
+	if (thread > 0 && e->thread == thread && e->ino == ino) {
+		times = ++e->times;
+		e->anew = anew;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return times;
 }
 
-bool looked_again(struct looked *l, pid_t thread)
+void looked_opened(struct looked *l, pid_t thread)
+{
+	struct look *e = &l->looks[(unsigned)thread % THREADS];
+
+	pthread_mutex_lock(&l->lock);
+	if (e->thread == thread)
+		e->times = 0;
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool looked_again(struct looked *l, pid_t thread, uint64_t parent, const char *name)
 {
 	struct look *e = &l->looks[(unsigned)thread % THREADS];
 	bool again;
 
 	pthread_mutex_lock(&l->lock);
-	again = thread > 0 && e->thread == thread && e->ino == STALE;
-	if (again)
-		e->ino = 0;
+	again = is_same(e, thread, parent, name) && e->times && e->anew;
+	e->anew &= !again;
 	pthread_mutex_unlock(&l->lock);
 	return again;
 }

@@ -21,9 +21,13 @@ void looked_note(struct looked *l, pid_t thread, uint64_t ino, uint64_t parent, 
 /* The name by which the thread came to `ino`. False: not known; it was led to another file since, or by a listing or a descriptor to this one. */
 bool looked_name(struct looked *l, pid_t thread, uint64_t ino, uint64_t *ret_parent, char name[STORE_NAME_MAX + 1]);
 
-/* The thread is to look again for a file that it writes anew. */
-void looked_stale(struct looked *l, pid_t thread);
-/* Whether it does so now; that counts once. */
-bool looked_again(struct looked *l, pid_t thread);
+/*
+ * The thread, which opens `ino`, is told to look again, as the kernel does once; `anew`: it empties the file. How often it was told so by now, without
+ * having opened it; 0: not known.
+ */
+unsigned looked_stale(struct looked *l, pid_t thread, uint64_t ino, bool anew);
+void looked_opened(struct looked *l, pid_t thread);
+/* Whether it looks again for a file that it empties; that counts once. */
+bool looked_again(struct looked *l, pid_t thread, uint64_t parent, const char *name);
 
 #endif

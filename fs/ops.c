@@ -9,6 +9,8 @@
 #include "control.h"
 #include "follow.h"
 
+#define SET_TRIES 3	/* while others rename the file */
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount *m = userdata;
@@ -98,6 +100,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct mount *m = mount_of(req);
 	struct store_attr a;
 	uint64_t ino = 0, version = 0;
+	pid_t thread = fuse_req_ctx(req)->pid;
 	int err = control_lookup(m, parent, name, &a);
 
 	if (asides_any(m->asides) && lookup_aside(req, parent, name))
@@ -108,7 +111,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		    find_own(m, req, parent, name, err, &a))
 			err = 0;
 		/* It was told to look again, once: the kernel does so no second time. */
-		if (!err && a.kind == STORE_SCRATCH && looked_again(m->looked, fuse_req_ctx(req)->pid))
+		if (!err && a.kind == STORE_SCRATCH && looked_again(m->looked, thread, parent, name))
 			claim_own(req, &a);
 	}
 	if (atomic_load(&m->unsettled) && parent != CONTROL_DIRECTORY && store_is_document_name(name)) {
@@ -133,7 +136,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		}
 	}
 	if (!err && (a.kind == STORE_DOCUMENT || a.kind == STORE_SCRATCH))
-		looked_note(m->looked, fuse_req_ctx(req)->pid, a.ino, parent, name);
+		looked_note(m->looked, thread, a.ino, parent, name);
 	if (err)
 		fuse_reply_err(req, -err);
 	else
@@ -155,6 +158,9 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct stat st;
 	int err = stale(attr_for(m, &who, ino, &a));
 
+	/* On the way to an open: the kernel looks again only once. */
+	if (err == -ESTALE)
+		looked_stale(m->looked, who.tid, ino, false);
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -171,6 +177,30 @@ static struct timespec now(void)
 	return t;
 }
 
+/* *a is the file's; it may have been renamed since that was looked at. */
+static int set_attr(struct mount *m, const struct process *who, uint64_t ino, struct store_attr *a, const struct store_attr *set, unsigned mask)
+{
+	uint64_t file;
+	int err, n = 0;
+
+	do {
+		err = 0;
+		/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
+		file = follow_ino(m, who, ino, NULL);
+		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
+		if (!inodes_set_embryo(m->inodes, file, set, mask))
+			err = store_setattr(m->store, file == ino ? a->ino : file, set, mask, NULL);
+		if (!err)
+			aside_set(m->asides, who, file, set, mask);
+		/* Of a file that has gone the kernel is to look again: others may have replaced it while it was looked up. */
+		if (err == -ENOENT && a->kind == STORE_DIRECTORY && gone_set(m->gone, ino, set, mask))
+			err = 0;
+	} while (err == -ENOENT && n++ < SET_TRIES && !attr_for(m, who, ino, a));
+	if (!err && (mask & STORE_SET_MTIME))
+		handle_timed(m, file, who, set->mtime);
+	return err;
+}
+
 /* Replies: attr, err. */
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int valid, struct fuse_file_info *fi)
 {
@@ -179,7 +209,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	struct store_attr a, set = { .mode = to->st_mode, .uid = to->st_uid, .gid = to->st_gid, .atime = to->st_atim, .mtime = to->st_mtim };
 	unsigned mask = 0;
 	char name[STORE_NAME_MAX + 1];
-	uint64_t file, parent;
+	uint64_t parent;
 	struct stat st;
 	bool cut;
 	int err;
@@ -188,8 +218,6 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	if ((valid & FUSE_SET_ATTR_SIZE) && asides_any(m->asides) && looked_name(m->looked, who.tid, ino, &parent, name) &&
 	    aside_look(m->asides, &who, parent, name, &a) == ASIDE_BACKUP)
 		aside_settle(m->asides, &who, parent, name);
-	/* Its number may be that of the plain file that the document was when its writer opened it: what is set is the document's. */
-	file = follow_ino(m, &who, ino, NULL);
 	err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
 
 	if (!err && (valid & FUSE_SET_ATTR_SIZE))
@@ -209,18 +237,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		set.atime = now();
 	if (valid & FUSE_SET_ATTR_MTIME_NOW)
 		set.mtime = now();
-	if (!err && mask) {
-		/* First: an embryo may have the number of a document that was unlinked, and is in the store still. */
-		if (!inodes_set_embryo(m->inodes, file, &set, mask))
-			err = store_setattr(m->store, file == ino ? a.ino : file, &set, mask, NULL);
-		if (!err)
-			aside_set(m->asides, &who, file, &set, mask);
-		/* Of a file that has gone the kernel is to look again: others may have replaced it while it was looked up. */
-		if (err == -ENOENT && a.kind == STORE_DIRECTORY && gone_set(m->gone, ino, &set, mask))
-			err = 0;
-		if (!err && (mask & STORE_SET_MTIME))
-			handle_timed(m, file, &who, set.mtime);
-	}
+	if (!err && mask)
+		err = set_attr(m, &who, ino, &a, &set, mask);
 	if (!err)
 		err = attr_for(m, &who, ino, &a);
 	if (err) {
@@ -326,8 +344,6 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		err = unlink_file(m, &who, parent, name, &a);
 	if (!err)
 		temps_unlinked(m->temps, &a);
-	if (!err && a.kind != STORE_DOCUMENT)
-		gone_note(m->gone, &a);
 	if (!err && store_is_document_name(name)) {
 		tickets_unlinked(m->tickets, &who, parent, name);
 		if (tickets_shown(m->tickets, &who, parent, name, a.kind == STORE_DOCUMENT ? a.ino : 0, a.kind == STORE_DOCUMENT ? a.version + 1 : 0))

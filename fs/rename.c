@@ -75,6 +75,9 @@ static int take_bytes(struct mount *m, struct source *from, const struct store_a
 	err = buf ? 0 : -ENOMEM;
 	for (uint64_t at = 0; !err && at < from->size; at += got) {
 		err = source_read(m, from, at, buf, room, &got);
+		/* A plain file may be cut meanwhile. */
+		if (!err && !got && from->attr.kind == STORE_SCRATCH)
+			break;
 		if (!err && !got)
 			err = -EIO;
 		if (!err)
@@ -551,6 +554,9 @@ static int put_former(struct mount *m, const struct store_attr *was, struct stor
 		err = copy_bytes(m, was, v, to.ino);
 	if (!err)
 		err = store_setattr(m->store, to.ino, was, STORE_SET_ATIME | STORE_SET_MTIME, NULL);
+	/* Another has made its own there, or removed this. */
+	if (err == -EEXIST || err == -ENOENT)
+		return 0;
 	if (err)
 		log_line(LOG_WARNING, "%s was exchanged with %s, and what it was could not be put there: %s; `historyctl log` has it",
 			 was->name, name, store_strerror(err));

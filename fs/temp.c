@@ -309,7 +309,7 @@ static int give_name_back(struct mount *m, const struct store_attr *a, uint64_t 
 	struct temps *t = m->temps;
 	struct store_attr there;
 	bool back = !store_lookup(m->store, parent, a->name, &there) && there.ino == made &&
-		    !store_relink(m->store, a->ino, parent, a->name, 0, false);
+		    !store_relink(m->store, a->ino, parent, a->name, 0, true);
 
 	pthread_mutex_lock(&t->lock);
 	e = temp_find(t, a->name, made);
@@ -320,6 +320,7 @@ static int give_name_back(struct mount *m, const struct store_attr *a, uint64_t 
 		temp_regain(t, e);
 	pthread_mutex_unlock(&t->lock);
 	temp_settle_all(m, gone);
+	temp_settle(m, a->name, made);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bound.h"
+#include "handle.h"
 
 #define NAMED_MAX 4096
 #define LOST_MAX 4096
@@ -369,17 +370,14 @@ int temp_room(struct temps *t, const struct process *who, uint64_t parent, const
 
 void temp_settle(struct mount *m, const char *name, uint64_t ino)
 {
-	static const struct process nobody;
 	struct store_attr a;
 	bool needed;
 
 	pthread_mutex_lock(&m->temps->lock);
 	needed = temp_find(m->temps, name, ino) != NULL;
 	pthread_mutex_unlock(&m->temps->lock);
-	if (needed || store_getattr(m->store, ino, &a) || a.parent)
-		return;
-	if (!inodes_unlinked(m->inodes, ino, &nobody))
-		store_forget(m->store, ino);
+	if (!needed && !store_getattr(m->store, ino, &a) && !a.parent)
+		handle_forget(m, ino, NULL);
 }
 
 void temp_settle_all(struct mount *m, struct temp *gone)

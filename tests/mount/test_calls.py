@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, fails, forked, main, read, require, together, write
+from harness import HISTORYCTL, QUICK, SEED, Child, case, cases, command, equal, eventually, fails, forked, in_threads, main, read, require, together, write
 
 
 def elsewhere(text, *arguments, **named):
@@ -839,6 +839,38 @@ def backup_replaced(t, name, other):
 	os.unlink(backup)
 	equal(os.listdir(t.dir), [], "names")
 	equal(forked(os.listdir, t.dir), [], "names that others see")
+
+
+def contend(directory, n):
+	"""Whatever others do with a temp file, who opens it has it open, and goes on with that."""
+	choose = random.Random(SEED + n)
+	flags = (os.O_CREAT | os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+	for _ in range(100 if QUICK else 300):
+		path, step = os.path.join(directory, choose.choice(["s.json.tmp", "t.tmp"])), 0
+		try:
+			if (what := choose.randrange(6)) == 4:
+				os.rename(path, os.path.join(directory, "s.json"))
+			elif what == 5:
+				os.unlink(path)
+			else:
+				fd = os.open(path, flags[what], 0o644)
+				for call in (lambda: os.write(fd, b"[1]"), lambda: os.fstat(fd), lambda: os.ftruncate(fd, 0), lambda: os.pwrite(fd, b"[2]", 0),
+					     lambda: os.fchmod(fd, 0o600), lambda: os.utime(fd), lambda: os.close(fd)):
+					step += 1
+					call()
+		except FileNotFoundError:
+			require(what in (1, 4, 5) and not step, f"ENOENT of a file that was opened with {flags[what % 4]:o}, call {step}")
+		except OSError as e:
+			# What several wrote to one file may be no document.
+			equal(e.errno, errno.EINVAL, f"errno of a file that was opened with {flags[what % 4]:o}, call {step}")
+
+
+@cases("no call sees ESTALE while others write, rename and remove one temp name: {}", [("processes", together), ("threads", in_threads)])
+def contended(t, name, run):
+	for options in ((), ("allow_other",)):
+		with t.new_mount(options=options, expected=["refused"]) as m:
+			os.mkdir(m.path + "/d")
+			run([lambda n=n: contend(m.path + "/d", n) for n in range(6)])
 
 
 if __name__ == "__main__":
