@@ -108,3 +108,37 @@ Test(evidence, rows)
 		cr_expect_str_eq(out, row->left, "%s: %s is left, not %s", row->name, out, row->left);
 	}
 }
+
+/* The newest read before a file was opened is known as long as it is one of those that are kept. */
+Test(evidence, reads_kept)
+{
+	for (unsigned later = READS_KEPT - 1; later <= READS_KEPT; later++) {
+		struct reads r = { 0 };
+
+		reads_note(&r, 10, 1, 1, 7);
+		for (unsigned i = 0; i < later; i++)
+			reads_note(&r, 100 + i, 1, 1, 8);
+		struct moment m = reads_moment(&r, 50, 1);
+		cr_assert_eq(m.known, later < READS_KEPT, "with %u reads after it", later);
+		if (m.known)
+			cr_assert_eq(m.newest.version, 7);
+	}
+}
+
+/* A process that held what it read for long, and does so no more: its long waits count until they are not kept any more. */
+Test(evidence, saves_kept)
+{
+	for (unsigned tight = SAVES_KEPT - 1; tight <= SAVES_KEPT; tight++) {
+		struct play p = { .now = 1000 };
+		char out[65] = "";
+
+		for (unsigned n = 0; n < SAVES_KEPT; n++)
+			play(&p, "r1v +100000 s1 +900000", out);
+		for (unsigned n = 0; n < tight; n++)
+			play(&p, "r1v +300 s1 +20000", out);
+		cr_assert_geq(p.habit.count, SAVES_KEPT, "full it stays full");
+		p.count = 0;
+		play(&p, "r1a +90000 r1b +300 ?", out);
+		cr_expect_str_eq(out, tight < SAVES_KEPT ? "ab" : "b", "after %u tight saves: %s", tight, out);
+	}
+}

@@ -681,6 +681,38 @@ Test(ticket, memory_is_bounded)
 	tickets_free(t);
 }
 
+/* A chain of processes, each forked by the one before; the first has read, the others were seen only. */
+static bool inherits(unsigned generations)
+{
+	struct tickets *t = new_tickets(0, 0);
+	struct process p = process_of('!', 1);
+	const struct store_base *base;
+	size_t n;
+
+	tickets_shown(t, &p, 1, "f.json", INO, 10);
+	for (int i = '!' + 1; i <= '!' + (int)generations; i++) {
+		now_ns += 3 * TICK;
+		world.of[i].parent = i - 1;
+		world.of[i].start = now_ns / TICK;
+		p = process_of(i, 1);
+		now_ns += 3 * TICK;
+		tickets_shown(t, &p, 1, "other.json", INO + 1, 1);
+	}
+	n = candidates(t, &p, "f.json", &base);
+	cr_assert(n || forgot(t, &p, "f.json"), "after %u generations it is taken for one that has seen nothing", generations);
+	candidates(t, NULL, NULL, NULL);
+	tickets_free(t);
+	return n;
+}
+
+Test(ticket, ancestors)
+{
+	cr_assert(inherits(16));
+	cr_assert_eq(bound_count(BOUND_ANCESTORS), 0);
+	cr_assert_not(inherits(17));
+	cr_assert_gt(bound_count(BOUND_ANCESTORS), 0);
+}
+
 static void fill(struct tickets *t, const struct process *who, int names)
 {
 	char name[32];
