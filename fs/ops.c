@@ -159,8 +159,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	int err = stale(attr_for(m, &who, ino, &a));
 
 	/* On the way to an open: the kernel looks again only once. */
-	if (err == -ESTALE)
-		looked_stale(m->looked, who.tid, ino, false);
+	if (err == -ESTALE && looked_stale(m->looked, who.tid, ino, false) > 1 && !fi)
+		err = -ENOENT;
 	if (err) {
 		fuse_reply_err(req, -err);
 		return;
@@ -245,7 +245,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		/* Its caller takes it that the size is what it was. */
 		if (cut && fi)
 			io_lost(fi->fh, false);
-		fuse_reply_err(req, -stale(err));
+		err = stale(err);
+		if (err == -ESTALE && !fi && looked_stale(m->looked, who.tid, ino, false) > 1)
+			err = -ENOENT;
+		fuse_reply_err(req, -err);
 		return;
 	}
 	attr_stat(&a, &st);
