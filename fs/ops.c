@@ -212,16 +212,18 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 	uint64_t parent;
 	struct stat st;
 	bool cut;
-	int err;
+	int err, n = 0;
 
 	/* Who cuts the backup that it has just set aside cuts no session. */
 	if ((valid & FUSE_SET_ATTR_SIZE) && asides_any(m->asides) && looked_name(m->looked, who.tid, ino, &parent, name) &&
 	    aside_look(m->asides, &who, parent, name, &a) == ASIDE_BACKUP)
 		aside_settle(m->asides, &who, parent, name);
-	err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
-
-	if (!err && (valid & FUSE_SET_ATTR_SIZE))
-		err = a.kind == STORE_DIRECTORY ? -EISDIR : io_truncate(m, &who, &a, fi ? handle_of(fi) : NULL, to->st_size);
+	/* Others may rename it meanwhile: who has it open goes on with it. */
+	do {
+		err = control_owns(ino) ? -EPERM : attr_for(m, &who, ino, &a);
+		if (!err && (valid & FUSE_SET_ATTR_SIZE))
+			err = a.kind == STORE_DIRECTORY ? -EISDIR : io_truncate(m, &who, &a, fi ? handle_of(fi) : NULL, to->st_size);
+	} while (err == -ENOENT && fi && n++ < SET_TRIES);
 	cut = !err && (valid & FUSE_SET_ATTR_SIZE);
 	if (valid & FUSE_SET_ATTR_MODE)
 		mask |= STORE_SET_MODE;
