@@ -169,10 +169,29 @@ static void look_before(struct running *r, const struct op *op)
 	}
 }
 
+/* A file that is open goes by another name. */
+static void rename_open(struct running *r, unsigned from, unsigned to, bool exchange)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		int *open[] = { &r->writes[i], &r->reads[i] };
+
+		for (int j = 0; j < 2; j++) {
+			if (*open[j] == -2 - (int)from)
+				*open[j] = -2 - (int)to;
+			else if (exchange && *open[j] == -2 - (int)to)
+				*open[j] = -2 - (int)from;
+		}
+	}
+}
+
 static void look_after(struct running *r, const struct op *op, const struct result *mine)
 {
 	if (op->what == OP_RENAME && !mine->ret)
 		r->moved |= is_document(op->name) || is_document(op->to);
+	if (op->what == OP_RENAME && !mine->ret)
+		rename_open(r, op->name, op->to, exchanges(op));
+	if ((op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP) && !mine->ret)
+		rename_open(r, op->to, op->name, false);
 	r->linked |= op->what == OP_SYMLINK && !mine->ret;
 	if (op->what == OP_SAVE_TEMP || op->what == OP_ADD_TEMP)
 		r->moved |= is_document(op->to);
