@@ -22,6 +22,7 @@ struct aside {
 	uint64_t copy;			/* the number of the document that the backup may become */
 	uint64_t at;
 	bool made;
+	bool unlinked;			/* the process has removed the backup, and made nothing so far */
 	char backup[STORE_NAME_MAX + 1];
 };
 
@@ -203,7 +204,7 @@ static size_t find(const struct asides *t, const struct process *who, uint64_t p
 	for (size_t i = 0; i < t->count; i++) {
 		const struct aside *a = t->list[i];
 
-		if (is_of(a, who) && (backup ? is_backup(a, parent, name) : !a->made && stands_for(a, parent, name)))
+		if (is_of(a, who) && (backup ? !a->unlinked && is_backup(a, parent, name) : !a->made && stands_for(a, parent, name)))
 			return i;
 	}
 	return SIZE_MAX;
@@ -242,7 +243,7 @@ static void end(struct asides *t, unsigned i)
 	if (a->made && !exists) {
 		err = copy(t, a);
 	} else if (!a->made && !store_lookup(m->store, a->attr.parent, a->attr.name, &now) && now.ino == a->attr.ino) {
-		if (!exists)
+		if (!exists && !a->unlinked)
 			err = rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
 		else
 			err = unlink_file(m, &a->who, a->attr.parent, a->attr.name, &now);
@@ -416,6 +417,14 @@ enum aside_view aside_look(struct asides *t, const struct process *who, uint64_t
 	return view;
 }
 
+/* Of one whose backup has gone nothing is left. Needs the lock. */
+static void make(struct asides *t, unsigned i)
+{
+	t->list[i]->made = true;
+	if (t->list[i]->unlinked)
+		drop(t, i);
+}
+
 bool aside_make(struct asides *t, const struct process *who, uint64_t parent, const char *name)
 {
 	size_t i;
@@ -425,7 +434,7 @@ bool aside_make(struct asides *t, const struct process *who, uint64_t parent, co
 	pthread_mutex_lock(&t->lock);
 	i = find(t, who, parent, name, false);
 	if (i != SIZE_MAX)
-		t->list[i]->made = true;
+		make(t, (unsigned)i);
 	pthread_mutex_unlock(&t->lock);
 	return i != SIZE_MAX;
 }
@@ -441,7 +450,7 @@ void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino, u
 		if (name && !t->list[i]->made && is_backup(t->list[i], parent, name))
 			end(t, i);
 		else
-			t->list[i]->made = true;
+			make(t, i);
 	}
 	pthread_mutex_unlock(&t->lock);
 }
@@ -449,7 +458,7 @@ void aside_make_ino(struct asides *t, const struct process *who, uint64_t ino, u
 bool aside_unlink(struct asides *t, const struct process *who, uint64_t parent, const char *name)
 {
 	struct store_attr there;
-	bool done = false;
+	bool done = false, wait;
 	size_t i;
 
 	if (!asides_any(t))
@@ -457,9 +466,12 @@ bool aside_unlink(struct asides *t, const struct process *who, uint64_t parent, 
 	pthread_mutex_lock(&t->lock);
 	i = find(t, who, parent, name, true);
 	if (i != SIZE_MAX) {
-		/* Before anything was made it is the session that goes. */
-		done = t->list[i]->made || !store_lookup(t->mount->store, parent, name, &there);
-		if (t->list[i]->made)
+		/* Before anything was made it is the session that goes; in an event loop it may be another task's backup, and is waited for. */
+		wait = !t->list[i]->made && processes_events(t->mount->processes, who);
+		done = wait || t->list[i]->made || !store_lookup(t->mount->store, parent, name, &there);
+		if (wait)
+			t->list[i]->unlinked = true;
+		else if (t->list[i]->made)
 			drop(t, (unsigned)i);
 		else
 			end(t, (unsigned)i);

@@ -8,6 +8,8 @@
  *	away	the process finds the name free and the session under the backup's name
  *	made	it has put something there: the name is the session's for it too, and the backup what the session was when it was set aside
  *
+ * An event loop that removes the backup before anything was made may mean another task's: that is done when it has ended.
+ *
  * That ends when the process removes the backup, or puts it back; and when somebody needs the backup, its process has ended, or three seconds have
  * passed: then the rename happens (away), or the backup becomes a document of its own (made). Lost in a crash like any rename that
  * was not synced.

@@ -383,9 +383,15 @@ static void settle_asides(struct mount *m, const struct process *who, uint64_t p
 			  unsigned how)
 {
 	struct store_attr a;
+	bool there;
 
 	aside_settle(m->asides, who, parent, name);
-	if (how || !store_is_document_name(new_name) || store_lookup(m->store, parent, name, &a) || (a.kind == STORE_DOCUMENT && !temps_fresh(m->temps, &a)))
+	there = !store_lookup(m->store, parent, name, &a);
+	/* One that others of its tasks have taken the name from waits without it (rule 14). */
+	if (!there)
+		a.ino = 0;
+	there = there || temps_find(m, who, parent, name, &a);
+	if (how || !store_is_document_name(new_name) || !there || (a.kind == STORE_DOCUMENT && !temps_fresh(m->temps, &a)))
 		aside_settle(m->asides, who, new_parent, new_name);
 }
 

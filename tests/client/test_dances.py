@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """Saves that rename the session away and make it anew (rule 13): the .bak dance, by tasks of one process and by several programs."""
+import json
 import os
 import random
+import subprocess
+import sys
 import time
 
 from steps import Steps, contents, document
-from harness import QUICK, SEED, case, cases, equal, forked, main, require, together, write
+from harness import QUICK, SEED, case, cases, equal, forked, main, read, require, together, write
 
 
 def dance(path, number, data):
@@ -266,6 +269,58 @@ def goes_on(t, name, look):
 	forked(program)
 	equal(contents(path), ["first", "third"], "the session")
 	equal(contents(other), ["first", "second"], "what it was renamed to")
+
+
+TASKS = """
+import asyncio, contextlib, json, os, sys
+
+path, keeps = sys.argv[1], sys.argv[2] == "kept"
+temp, backup = path + ".tmp", path + ".bak"
+saved = []
+
+def load():
+	with open(path) as f:
+		return json.load(f)
+
+def put(data):
+	with open(temp, "w") as f:
+		f.write(data)
+
+async def save(text):
+	run = asyncio.to_thread
+	try:
+		messages = await run(load)
+	except FileNotFoundError:
+		messages = []
+	await run(put, json.dumps([*messages, text]))
+	with contextlib.suppress(FileNotFoundError):
+		await run(os.rename, path, backup)
+	await run(os.rename, temp, path)
+	saved.append(text)
+	if not keeps:
+		with contextlib.suppress(FileNotFoundError):
+			await run(os.unlink, backup)
+
+async def task(n):
+	for i in range(8):
+		await save(f"{n}.{i}")
+
+async def main():
+	await asyncio.gather(*map(task, range(8)))
+	print(json.dumps(saved))
+
+asyncio.run(main())
+"""
+
+
+@cases("rule 13: eight tasks of an event loop that dance by one temp file and one backup, which is {}", [("removed",), ("kept",)])
+def tasks_of_one(t, name):
+	for n in range(2 if QUICK else 4):
+		path = t.path(f"{n}.json")
+		write(path, b"[]")
+		saved = json.loads(subprocess.run([sys.executable, "-c", TASKS, path, name], check=True, capture_output=True).stdout)
+		equal(len(saved), 64, "saves that were done")
+		equal(sorted(json.loads(read(path))), sorted(saved), "messages")
 
 
 main()
