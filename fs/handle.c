@@ -124,22 +124,11 @@ bool handle_is_new(struct mount *m, const struct handle *h)
 	return place.embryo && !h->seen;
 }
 
-/* The file that it made may have been saved by another handle first, as the document that had the name before. */
-static void catch_up(struct mount *m, struct handle *h)
-{
-	uint64_t stored = inodes_stored(m->inodes, h->inode->ino);
-
-	if (stored)
-		h->ino = stored;
-}
-
-int handle_view(struct mount *m, struct handle *h, struct store_view **ret)
+int handle_view(struct mount *m, const struct handle *h, struct store_view **ret)
 {
 	struct store_attr a;
-	int err;
-
-	catch_up(m, h);
-	err = store_view_open(m->store, h->ino, 0, ret);
+	uint64_t stored;
+	int err = store_view_open(m->store, h->ino, 0, ret);
 
 	/* A new file may have the number of a document that was unlinked. */
 	if (err != -ENOENT || handle_is_new(m, h))
@@ -147,6 +136,9 @@ int handle_view(struct mount *m, struct handle *h, struct store_view **ret)
 	err = store_getattr(m->store, h->ino, &a);
 	if (!err && a.kind == STORE_DOCUMENT && a.version)
 		err = store_view_open(m->store, h->ino, a.version, ret);
+	/* The file that it made was saved by another handle first, as the document that had the name before. */
+	if (err == -ENOENT && (stored = inodes_stored(m->inodes, h->inode->ino)))
+		err = store_view_open(m->store, stored, 0, ret);
 	return err;
 }
 
@@ -181,7 +173,6 @@ int handle_draft(struct mount *m, struct handle *h, bool truncate)
 
 	if (h->has_draft)
 		return 0;
-	catch_up(m, h);
 	/* What was read through this handle is what it goes on from; otherwise the newest. */
 	if (h->view && !truncate)
 		now = store_view_ref(h->view);

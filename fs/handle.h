@@ -107,7 +107,7 @@ static inline struct handle *handle_of(struct fuse_file_info *fi)
 /* Whether the handle's file was new when it was opened, and has not been committed since. */
 bool handle_is_new(struct mount *m, const struct handle *h);
 /* The newest version of the document; of one that was unlinked meanwhile the last it had. -ENOENT: none yet; -EINVAL: it is no document. Needs the lock. */
-int handle_view(struct mount *m, struct handle *h, struct store_view **ret);
+int handle_view(struct mount *m, const struct handle *h, struct store_view **ret);
 /* Begins the draft if there is none: nothing yet with `truncate`, else what the file holds. Needs the lock. */
 int handle_draft(struct mount *m, struct handle *h, bool truncate);
 /* Drops the draft: what is stored counts. Needs the lock. */
