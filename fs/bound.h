@@ -22,7 +22,7 @@ enum bound {
 	BOUND_TEMPS_LOST,	/* temp_table.c: LOST_MAX */
 	BOUND_TEMPS_OWN,	/* temp.h: TEMPS_OWN */
 	BOUND_TEMP_BYTES,	/* temp_table.h: TEMP_BYTES_MAX */
-	BOUND_SIZES,		/* shown.c: SLOTS, DEPTH */
+	BOUND_SIZES,		/* shown.c: SLOTS */
 	BOUND_GONE,		/* gone.c: GONE_MAX */
 	BOUND_COUNT
 };

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "bound.h"
+#include "seen.h"
 #include "ticket.h"
 
 #define TICK UINT64_C(10000000)
@@ -711,6 +712,85 @@ Test(ticket, ancestors)
 	cr_assert_eq(bound_count(BOUND_ANCESTORS), 0);
 	cr_assert_not(inherits(17));
 	cr_assert_gt(bound_count(BOUND_ANCESTORS), 0);
+}
+
+static const char *numbered_name(char letter, int i)
+{
+	static char name[32];
+
+	snprintf(name, sizeof name, "%c%d.json", letter, i);
+	return name;
+}
+
+/* Reads so many names, of which a few find room. */
+static struct tickets *read_names(const struct process *who, int names)
+{
+	struct tickets *t = new_tickets(0, 64 << 10);
+
+	for (int i = 0; i < names; i++)
+		tickets_shown(t, who, 1, numbered_name('x', i), INO, 10);
+	return t;
+}
+
+/* Of each name that had to go it is known that something had been read, also when it is read again: below the number of marks, at it, and above. */
+Test(ticket, marks_of_names_that_went)
+{
+	static const int numbers[] = { SEEN_FORGOTTEN / 2, SEEN_FORGOTTEN - 1, SEEN_FORGOTTEN, SEEN_FORGOTTEN + 1, 2 * SEEN_FORGOTTEN };
+	struct process a = process_of('A', 1);
+	const struct store_base *b;
+
+	for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
+		struct tickets *t = read_names(&a, numbers[n]);
+		int known = 0;
+
+		for (int i = numbers[n] - 1; i >= 0; i -= 7) {
+			const char *name = numbered_name('x', i);
+
+			if (candidates(t, &a, name, &b)) {
+				known++;
+				continue;
+			}
+			tickets_shown(t, &a, 1, name, INO, 20);
+			cr_assert_eq(candidates(t, &a, name, &b), 0, "%d names: %s, whose older read may be on its way to a save", numbers[n], name);
+			cr_assert(forgot(t, &a, name));
+		}
+		cr_assert(known > 0 && known < 1000, "%d names: %d found room", numbers[n], known);
+		candidates(t, NULL, NULL, NULL);
+		tickets_free(t);
+	}
+}
+
+/* Another's names share the marks of those that went: though read they remove no message, until ten minutes have passed. */
+Test(ticket, marks_are_shared)
+{
+	static const struct { int names, least, most; } table[] = { { 0, 0, 20 }, { SEEN_FORGOTTEN / 4, 150, 300 }, { 2 * SEEN_FORGOTTEN, 800, 930 } };
+	struct process a = process_of('A', 1), b = process_of('B', 1);
+	const struct store_base *base;
+
+	for (size_t n = 0; n < sizeof table / sizeof *table; n++) {
+		struct tickets *t = read_names(&a, table[n].names);
+
+		for (int later = 0; later < 2; later++) {
+			int shared = 0;
+
+			for (int i = 0; i < 1000; i++) {
+				const char *name = numbered_name(later ? 'z' : 'y', i);
+
+				tickets_shown(t, &b, 1, name, INO, 10);
+				if (candidates(t, &b, name, &base))
+					continue;
+				cr_assert(forgot(t, &b, name), "%s has no base, and is not uncertain", name);
+				shared++;
+			}
+			if (!later)
+				cr_assert(shared >= table[n].least && shared <= table[n].most, "%d names went: %d of 1000 share a mark", table[n].names, shared);
+			else
+				cr_assert_leq(shared, 20, "%d of 1000, ten minutes later", shared);
+			now_ns += UINT64_C(601000000000);
+		}
+		candidates(t, NULL, NULL, NULL);
+		tickets_free(t);
+	}
 }
 
 static void fill(struct tickets *t, const struct process *who, int names)
