@@ -231,23 +231,22 @@ static int copy(struct asides *t, const struct aside *a)
 	return err;
 }
 
-/* A backup that another has made under the name meanwhile has replaced this one. */
+/* A backup that another has made under the name meanwhile has replaced this one. What others have saved is not removed. */
 static void end(struct asides *t, unsigned i)
 {
 	struct mount *m = t->mount;
 	struct aside *a = t->list[i];
-	struct store_attr now;
-	bool exists = !store_lookup(m->store, a->attr.parent, a->backup, &now);
+	struct store_attr now, there;
+	bool exists = !store_lookup(m->store, a->attr.parent, a->backup, &there), away;
 	int err = 0;
 
-	if (a->made && !exists) {
+	away = !a->made && !store_lookup(m->store, a->attr.parent, a->attr.name, &now) && now.ino == a->attr.ino;
+	if (a->made && !exists)
 		err = copy(t, a);
-	} else if (!a->made && !store_lookup(m->store, a->attr.parent, a->attr.name, &now) && now.ino == a->attr.ino) {
-		if (!exists && !a->unlinked)
-			err = rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
-		else
-			err = unlink_file(m, &a->who, a->attr.parent, a->attr.name, &now);
-	}
+	else if (away && !exists && !a->unlinked)
+		err = rename_plainly(m, &a->who, a->attr.parent, a->attr.name, a->attr.parent, a->backup, 0);
+	else if (away && (!a->unlinked || now.version == a->attr.version))
+		err = unlink_file(m, &a->who, a->attr.parent, a->attr.name, &now);
 	/* Its process was told long ago that this was done. */
 	if (err)
 		log_line(LOG_WARNING, "%s: the backup %s, made by pid %d, could not be kept: %s; the session is as it was, and `historyctl log` has what it has been",

@@ -269,6 +269,16 @@ static int newer_first(const void *a, const void *b)
 	return (x->base.order < y->base.order) - (x->base.order > y->base.order);
 }
 
+/* What its process has saved since, by another thread or descriptor, it did not know: it knew nothing then, and removes nothing of that. */
+static int add_absent(struct ticket_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (!(set->candidates[i].base.flags & STORE_BASE_LATER))
+			return 0;
+	}
+	return set->count ? add(set, &(struct entry){ 0 }, 0, 0, OF_PROCESS, set->client) : 0;
+}
+
 int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint64_t parent, const char *name, bool pipeline)
 {
 	const struct record *own = record_find(s, set->client, parent, name);
@@ -289,6 +299,8 @@ int candidates_find(struct seen *s, uint64_t tick, struct ticket_set *set, uint6
 		r = add_inherited(s, tick, set, parent, name);
 	if (r == 0 && knows_nothing(set))
 		r = add_of_group(s, tick, set, parent, name, pipeline);
+	if (r == 0)
+		r = add_absent(set);
 	set->unseen &= set->count == 0;
 	if (r < 0)
 		candidates_clear(s, set);

@@ -733,6 +733,9 @@ static int truncate_draft(struct mount *m, const struct process *who, struct han
 	if (touched) {
 		clock_gettime(CLOCK_REALTIME, &now.mtime);
 		err = store_setattr(m->store, ino, &now, STORE_SET_MTIME, NULL);
+		/* Another has saved just now what was being made. */
+		if (err == -ENOENT)
+			err = 0;
 	}
 	return err;
 }

@@ -575,7 +575,12 @@ int save_exchange(struct mount *m, const struct process *who, uint64_t parent, c
 	if (err)
 		return err;
 	turned = is_made_to_replace(m, &b);
-	if (turned == is_made_to_replace(m, &a) || !is_session(turned ? &a : &b))
+	/* Of a hidden session the name says nothing, of a plain file beside it the kind does. */
+	if (turned && is_made_to_replace(m, &a) && (a.kind == STORE_SCRATCH) != (b.kind == STORE_SCRATCH))
+		turned = b.kind == STORE_SCRATCH;
+	else if (turned == is_made_to_replace(m, &a))
+		return -ENOSYS;
+	if (!is_session(turned ? &a : &b))
 		return -ENOSYS;
 	if (turned) {
 		struct store_attr c = a;

@@ -209,6 +209,9 @@ void save_prepare(struct mount *m, struct handle *h, struct work *w)
 		save->mtime = (struct timespec){ mtime / NS - (mtime % NS < 0), (mtime % NS + NS) % NS };
 	}
 	save_fill(w, m, h->set, &h->writer, save->parent, save->name);
+	/* It was opened as a session: what others have saved of that goes along. */
+	if (store_is_document_name(h->name))
+		save->flags &= ~STORE_SAVE_REPLACE;
 }
 
 bool save_orphaned(const struct handle *h, const struct place *place)

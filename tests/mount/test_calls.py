@@ -518,7 +518,7 @@ os.rename(temp, path)
 @cases("an event loop renames an object without messages over {}", [("a list", "[1, 2]"), ("messages", '{"id": 1, "messages": [{"c": 1}]}')])
 def over_a_list(t, name, text):
 	elsewhere(OVER_A_LIST, t.path("a.json"), t.path("p"), text)
-	equal(read(t.path("a.json")), b'{"n": 0}', "contents")
+	equal(json.loads(read(t.path("a.json"))).get("n"), 0, "what was renamed there")
 	verified(t.mount)
 
 
@@ -839,6 +839,61 @@ def backup_replaced(t, name, other):
 	os.unlink(backup)
 	equal(os.listdir(t.dir), [], "names")
 	equal(forked(os.listdir, t.dir), [], "names that others see")
+
+
+@case("what is exchanged with a hidden session is a save: it is on disk")
+def exchanged_hidden(t):
+	for name in (".s.json", ".s.jsonl", "s.json"):
+		for temp in ("t", ".t"):
+			with t.new_mount() as m:
+				path, other = os.path.join(m.path, name), os.path.join(m.path, temp)
+				write(path, b'["one"]')
+				write(other, b'["one", "two"]')
+				exchange(other, path)
+				m.kill()
+				command("umount", "-l", m.path)
+				m.start()
+				equal(read(path), b'["one", "two"]', f"{temp} exchanged with {name}, after the daemon was killed")
+
+
+@case("what another saves of a session that is set aside goes along, and is not removed by who holds it open")
+def saved_away(t):
+	path, away = t.path("s.json"), t.path("s.json.bak")
+	write(path, b'["m0"]')
+	read(path)
+	with open(path, "w") as f:
+		f.write('["m1"]')
+		f.flush()
+		os.rename(path, away)
+		elsewhere("import sys; open(sys.argv[1], 'w').write(sys.argv[2])", path, '["m5"]')
+		os.listdir(t.dir)
+	equal([os.listdir(t.dir), sorted(json.loads(read(away)))], [["s.json.bak"], ["m1", "m5"]], "contents")
+
+
+@case("two overlapping saves of a new session by one process: the later one to end removes nothing")
+def overlapping(t):
+	for run in ("here", "thread"):
+		path = t.path(f"{run}.json")
+		first = open(path, "w")
+		first.write('["m1"]')
+		first.flush()
+		forked(os.path.exists, path)
+		(write if run == "here" else lambda *a: in_threads([lambda: write(*a)]))(path, b'["m5"]')
+		first.close()
+		equal(sorted(json.loads(read(path))), ["m1", "m5"], f"messages, {run}")
+	path = t.path("removed.json")
+	write(path, b'["m0"]')
+	read(path)
+	first = open(path, "w")
+	first.write('["m0", "mA"]')
+	first.flush()
+
+	def anew():
+		os.unlink(path)
+		write(path, b'["mB"]')
+	in_threads([anew])
+	first.close()
+	require({"mA", "mB"} <= set(json.loads(read(path))), f"of a session that was removed and begun anew: {read(path)}")
 
 
 def contend(directory, n):
