@@ -160,6 +160,21 @@ static const struct scenario scenarios[] = {
 		SAVE("1", "[1]", "[1]"),
 		SAVE_AS("W1", "[]", "[]", 0, BLIND),
 		UNDO("0", "[1]") } },
+	{ "three messages that a session began with are a reset", {
+		SAVE("0", "[1,2,3]", "[1,2,3]"),
+		SAVE("1", "[1,2,3,8]", "[1,2,3,8]"),
+		SAVE_AS("W1", "[1,2,3]", "[1,2,3]", 0, BLIND),
+		UNDO("0", "[1,2,3,8]") } },
+	{ "and so are four", {
+		SAVE("0", "[1,2,3,4]", "[1,2,3,4]"),
+		SAVE("1", "[1,2,3,4,8]", "[1,2,3,4,8]"),
+		SAVE_AS("W1", "[1,2,3,4]", "[1,2,3,4]", 0, BLIND),
+		UNDO("0", "[1,2,3,4,8]") } },
+	{ "five are an autosave: kept, and told of", {
+		SAVE("0", "[1,2,3,4,5]", "[1,2,3,4,5]"),
+		SAVE("1", "[1,2,3,4,5,8]", "[1,2,3,4,5,8]"),
+		SAVE_AS("W1", "[1,2,3,4,5]", "[1,2,3,4,5,8]", 0, MERGED | SAME | UNCERTAIN),
+		UNDO("3", "[1,2,3,4,5]") } },
 	{ "undo of a change of kind", {
 		SAVE("0", "[1,2]", "[1,2]"),
 		SAVE("1", "{\"a\": 1}", "{\"a\": 1}"),

@@ -93,3 +93,29 @@ Test(meaning, deep_and_long)
 	cr_expect_neq(hash(text), hash("1"));
 	free(text);
 }
+
+/* Spellings are one down to this level, and what is nested deeper is compared by its bytes: equal bytes are the same at any depth. */
+Test(meaning, levels)
+{
+	static const struct { int depth; bool same; } table[] = { { 0, true }, { 62, true }, { 63, true }, { 64, false }, { 65, false } };
+	static const char *const spellings[] = { "{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}", "{\"a\":1,\"b\":3}" };
+
+	for (size_t t = 0; t < sizeof(table) / sizeof(table[0]); t++) {
+		int depth = table[t].depth;
+		uint64_t of[3], again;
+
+		for (int i = 0; i < 3; i++) {
+			char text[200], *at = text;
+
+			memset(at, '[', (size_t)depth);
+			at = stpcpy(at + depth, spellings[i]);
+			memset(at, ']', (size_t)depth);
+			at[depth] = 0;
+			of[i] = hash(text);
+			again = hash(text);
+			cr_expect_eq(of[i], again);
+		}
+		cr_expect_eq(of[0] == of[1], table[t].same, "%d levels: another spelling", depth);
+		cr_expect_neq(of[0], of[2], "%d levels: another value", depth);
+	}
+}

@@ -183,10 +183,13 @@ static const struct merge_case cases[] = {
 	{ "16", "what is said again and again is no proof", "a1 k2 q2 k3", "3RW 1R", "akr", EVENTS | UNCERTAIN, 1, "akqkkr" },
 	{ "16", "it is proof when nothing is lost", "a1 k2", "2W 1R", "akr", EVENTS, 0, "akr" },
 	{ "16", "and when three are equal and none is its own", "a1 b2 c2 d2 e2", "2W 1R", "abcd", EVENTS, 0, "abcd" },
+	{ "16", "two are not", "a1 b2 c2 e2", "2W 1R", "abc", EVENTS | UNCERTAIN, 1, "abcebc" },
 	{ "16", "or five beside one of its own", "a1 b2 c2 d2 e2 f2 g2", "2W 1R", "abcdefG", EVENTS, 0, "abcdefG" },
 	{ "16", "four do not", "a1 b2 c2 d2 e2 g2", "2W 1R", "abcdeG", EVENTS | UNCERTAIN, 1, "abcdegbcdeG" },
 	{ "16", "saved since the file was opened", "a1 q2 k2", "2WL 1R", "ark", EVENTS, 1, "aqkrk" },
 	{ "16", "the same with nothing of its own", "a1 q2 k2", "2WL 1R", "ak", EVENTS, 1, "aqkk" },
+	{ "16", "three that were saved since the file was opened are", "a1 b2 c2 d2 e2", "2WL 1R", "abcd", EVENTS, MERGE_STALE, "" },
+	{ "16", "two are not", "a1 b2 c2 e2", "2WL 1R", "abc", EVENTS, 1, "abcebc" },
 	{ "16", "of who has but looked the name up", "q1 k1", "1WL 0R", "k", EVENTS, MERGE_STALE, "" },
 
 	{ "7", "an overlapping save closed late", "a1 b2 c3", "3WL 1W", "ab", EVENTS, MERGE_STALE, "" },
@@ -282,6 +285,49 @@ Test(merge, rules)
 		cr_expect_str_eq(result, c->result, "rule %s, %s: %s, not %s", c->rule, c->name, result, c->result);
 		cr_expect_eq((out.result & STORE_SAVED_UNCERTAIN) != 0, (c->flags & UNCERTAIN) != 0, "rule %s, %s: %s", c->rule, c->name,
 			     out.result & STORE_SAVED_UNCERTAIN ? "uncertain" : "certain");
+	}
+}
+
+/* The second half of a document, which is the longer, goes before the first. `size`: messages of the first. */
+static void swap_halves(size_t size, const char *bases, unsigned flags, struct outcome *out)
+{
+	static struct past p;
+	static struct doc_item items[ITEMS];
+	struct written w = { .count = 2 * size + 1, .items = items };
+	struct store_base base[BASES];
+	uint64_t own[BASES][OWN];
+
+	p.count = 0;
+	for (size_t i = 0; i < w.count; i++) {
+		p.list[p.count++] = (struct message){ .text = 1000 + i, .born = 1 };
+		items[(i + size + 1) % w.count] = (struct doc_item){ .hash = 1000 + i };
+	}
+	p.list[p.count++] = (struct message){ .text = 5000, .born = 2 };
+	merge(&p, base, parse_bases(bases, base, own), &w, flags, out);
+}
+
+/* So many messages at another place are those that are there, and stay. More are new ones, for which the old ones go: none is lost, none comes twice. */
+Test(merge, moved)
+{
+	static const struct { size_t size; bool stay; } table[] = { { 1, true }, { 63, true }, { 64, true }, { 65, false }, { 200, false } };
+	static struct outcome out;
+
+	for (size_t t = 0; t < sizeof(table) / sizeof(table[0]); t++) {
+		size_t size = table[t].size;
+		size_t times[1000] = { 0 };
+
+		swap_halves(size, "1T", 0, &out);
+		cr_assert_eq(out.chosen, 0);
+		cr_expect_eq(out.count, 2 * size + 2, "%zu messages: %zu are there", size, out.count);
+		for (size_t i = 0; i < out.count; i++)
+			times[out.texts[i] == 5000 ? 999 : out.texts[i] - 1000]++;
+		for (size_t i = 0; i < 2 * size + 1; i++)
+			cr_expect_eq(times[i], 1, "%zu messages: message %zu is there %zu times", size, i, times[i]);
+		cr_expect_eq(times[999], 1, "%zu messages: another's", size);
+		cr_expect_eq(out.texts[0], table[t].stay ? 1000 : 1000 + size, "%zu messages: the first", size);
+		/* All of it was in what the process saved since: that this many are at another place is of no matter, but more are not looked for. */
+		swap_halves(size, "2WL", EVENTS, &out);
+		cr_expect_eq(out.chosen, table[t].stay ? MERGE_STALE : 0, "%zu messages: base %d", size, out.chosen);
 	}
 }
 

@@ -472,7 +472,7 @@ Test(value, many_members)
 Test(value, deep)
 {
 	/* Within the bound both sides' elements are there; beyond it the later close counts, and nothing overflows. */
-	static const struct { int depth; bool merged; } table[] = { { 1, true }, { 400, true }, { 511, true }, { 600, false }, { 100000, false } };
+	static const struct { int depth; bool merged; } table[] = { { 1, true }, { 400, true }, { 511, true }, { 512, false }, { 513, false }, { 100000, false } };
 	static const char *const inner[2][SIDES] = {
 		{ "[\"a\"]", "[\"a\",\"x\"]", "[\"a\",\"y\"]", "[\"a\",\"x\",\"y\"]" },
 		{ "[\"a\"]", "[\"a\",\"x\"]", "[\"a\",\"y\"]", "[\"a\",\"y\"]" },
@@ -489,6 +489,40 @@ Test(value, deep)
 				print(&sides[s], "}");
 		}
 		check_sides(sides, table[t].merged ? "shallow" : "deep");
+	}
+}
+
+/* Two elements that only their last but one member tells apart, which both sides have changed. */
+static void print_element(struct buf *out, int fillers, int id, const char *x, const char *y)
+{
+	print(out, "{");
+	for (int i = 0; i < fillers; i++)
+		print(out, "\"m%d\":0,", i);
+	print(out, "\"id\":%d,\"x\":[%s],\"y\":[%s]}", id, x, y);
+}
+
+Test(value, members_that_are_tried)
+{
+	/* A member that is among those that are tried tells: it is one element. Else it is matched by value, and what both changed is two. */
+	static const struct { int place; bool one; } table[] = { { 1, true }, { 15, true }, { 16, true }, { 17, false }, { 18, false } };
+
+	for (size_t t = 0; t < sizeof(table) / sizeof(table[0]); t++) {
+		struct buf sides[SIDES] = { 0 };
+
+		for (int s = 0; s < SIDES; s++) {
+			bool merged = s == SIDES - 1;
+
+			print(&sides[s], "[");
+			print_element(&sides[s], table[t].place - 1, 1, merged || s == 1 ? "2" : "1", (merged && table[t].one) || s == 2 ? "2" : "1");
+			print(&sides[s], ",");
+			if (merged && !table[t].one) {
+				print_element(&sides[s], table[t].place - 1, 1, "1", "2");
+				print(&sides[s], ",");
+			}
+			print_element(&sides[s], table[t].place - 1, 2, "1", "1");
+			print(&sides[s], "]");
+		}
+		check_sides(sides, table[t].one ? "one" : "two");
 	}
 }
 
