@@ -274,6 +274,46 @@ Test(import, both_sides)
 	}
 }
 
+/* Lists of numbers from 1000 and from 2000 on, which stand for the messages of the store and of the file. */
+static const char *numbers(int first_of_file, int of_store, int of_file)
+{
+	static char text[4096];
+	int n = sprintf(text, "[0");
+
+	for (int i = 1; i <= of_store || i <= of_file; i++) {
+		if (i <= of_store)
+			n += sprintf(text + n, ",%d", 1000 + i);
+		if (i >= first_of_file && i <= of_file)
+			n += sprintf(text + n, ",%d", 2000 + i);
+	}
+	sprintf(text + n, "]");
+	return text;
+}
+
+/* The store and the file go on in turn, so often that no more is remembered of what the file has seen; then it removes its first message. */
+Test(import, own_versions)
+{
+	static const struct { int turns; bool removes; } table[] = { { 59, true }, { 60, true }, { 61, false }, { 62, false }, { 70, false } };
+
+	for (size_t t = 0; t < sizeof(table) / sizeof(table[0]); t++) {
+		int turns = table[t].turns;
+
+		begin();
+		put("a.json", "[0]");
+		import(true, false);
+		for (int i = 1; i <= turns; i++) {
+			save("a.json", numbers(1, i, i - 1));
+			put("a.json", numbers(1, 0, i));
+			import(true, false);
+			cr_assert_str_eq(text_of("a.json"), numbers(1, i, i), "%d of %d turns: %s", i, turns, text_of("a.json"));
+		}
+		put("a.json", numbers(2, 0, turns));
+		import(true, false);
+		cr_assert_str_eq(text_of("a.json"), numbers(table[t].removes ? 2 : 1, turns, turns), "%d turns: %s", turns, text_of("a.json"));
+		end();
+	}
+}
+
 /* Over a document that the file is not known to have had anything to do with, nothing is removed. */
 Test(import, unknown_document)
 {

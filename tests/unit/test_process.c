@@ -55,6 +55,14 @@ static void child_main(int fd)
 			_exit(1);
 		} else if (c == 'q') {
 			_exit(0);
+		} else if (c == 'd') {	/* 4095 descriptors, and one more each time */
+			static int number = 4095;
+			int last;
+
+			do
+				last = dup(fd);
+			while (last >= 0 && last < number - 1);
+			number++;
 		}
 		if (write(fd, &c, 1) != 1)
 			break;
@@ -206,37 +214,46 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* Threads are of their process; more than the descriptors allowed are told too. */
-Test(process, threads)
+/* Threads are of their process; of more than the descriptors allowed /proc is read again. */
+static void identify_threads(size_t limit, size_t most, int n)
 {
-	enum { N = 40 };
-	struct processes *p = new_processes(8);
+	struct processes *p = new_processes(limit);
 	struct process self = processes_identify(p, getpid());
+	struct thread_args *args = calloc((size_t)n, sizeof(*args));
+	pthread_t *threads = calloc((size_t)n, sizeof(*threads));
 	pthread_barrier_t barrier;
-	pthread_t threads[N];
-	struct thread_args args[N];
 
-	pthread_barrier_init(&barrier, NULL, N + 1);
-	for (int i = 0; i < N; i++) {
+	pthread_barrier_init(&barrier, NULL, (unsigned)n + 1);
+	for (int i = 0; i < n; i++) {
 		args[i].barrier = &barrier;
 		cr_assert_eq(pthread_create(&threads[i], NULL, thread_main, &args[i]), 0);
 	}
 	pthread_barrier_wait(&barrier);
-	int before = count_descriptors();
+	size_t before = (size_t)count_descriptors();
 	for (int round = 0; round < 3; round++)
-		for (int i = 0; i < N; i++) {
+		for (int i = 0; i < n; i++) {
 			struct process who = processes_identify(p, args[i].tid);
 			cr_assert_eq(who.tid, args[i].tid);
 			cr_assert(same(who, self));
 		}
-	cr_assert_leq(count_descriptors() - before, 8);
+	cr_assert_leq((size_t)count_descriptors() - before, most, "%d threads", n);
 	pthread_barrier_wait(&barrier);
-	for (int i = 0; i < N; i++)
+	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
-	for (int i = 0; i < N; i++)
+	for (int i = 0; i < n; i++)
 		cr_assert_not(processes_identify(p, args[i].tid).known);
 	pthread_barrier_destroy(&barrier);
 	processes_free(p);
+	free(threads);
+	free(args);
+}
+
+Test(process, threads)
+{
+	static const struct { size_t limit, most; int threads; } table[] = { { 8, 8, 40 }, { 0, 256, 255 }, { 0, 256, 256 }, { 0, 256, 257 }, { 0, 256, 400 } };
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		identify_threads(table[i].limit, table[i].most, table[i].threads);
 }
 
 Test(process, executed_program_is_the_same_process)
@@ -274,6 +291,45 @@ Test(process, events)
 	end(&c);
 	cr_assert(processes_events(p, &who));
 	processes_free(p);
+}
+
+static int descriptors_of(pid_t pid)
+{
+	char path[32];
+	struct dirent *e;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	DIR *d = opendir(path);
+	cr_assert_not_null(d);
+	while ((e = readdir(d)))
+		n += *e->d_name != '.';
+	closedir(d);
+	return n;
+}
+
+/* Of more descriptors than this one may be an event loop: then what the process reads may be for any of its saves, which loses nothing. */
+Test(process, many_descriptors)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < 4200)
+		cr_skip_test("no process may have so many descriptors here");
+	struct child c = spawn();
+
+	for (int number = 4095; number <= 4097; number++) {
+		struct processes *p = new_processes(0);
+
+		tell(&c, 'd');
+		struct process who = processes_identify(p, c.pid);
+		cr_assert_eq(descriptors_of(c.pid), number);
+		cr_assert_eq(processes_events(p, &who), number > 4096, "%d descriptors", number);
+		processes_free(p);
+	}
+	end(&c);
 }
 
 Test(process, alive)
