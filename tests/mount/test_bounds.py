@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import re
+import resource
 import sys
 import time
 
-from harness import Skip, case, equal, forked, main, read, require, write
+from harness import Child, Skip, case, cases, equal, forked, main, read, require, write
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "client"))
 from steps import Steps  # noqa: E402
@@ -186,6 +187,87 @@ def temps_lost(t):
 			equal(texts_of(session)[0], "message 819", "the session")
 		for one in everybody:
 			one.end()
+
+
+def save_late(path, others):
+	"""A save whose temp file is renamed only after others have been opened, and the process has read the session again."""
+	require(b"seed" in read(path), "what it has read")
+	write(path + ".tmp", json.dumps([{"role": "user", "content": text} for text in ("seed", "its own")]).encode())
+	yield
+	require(b"another's" in read(path), "what it has read since")
+	for n in range(others):
+		os.close(os.open(f"{path}-{n}.tmp", os.O_WRONLY | os.O_CREAT))
+	os.rename(path + ".tmp", path)
+	yield
+
+
+@cases("P1, P2: {} temp files were opened before one is renamed: it removes nothing that came meanwhile", [("4094", 4094, 0, 0), ("4096", 4096, 2, 1)])
+def temps_named(t, _, others, met, uncertain):
+	with t.new_mount() as m:
+		path = m.path + "/s.json"
+		forked(write, path, b'[{"role": "user", "content": "seed"}]')
+		one = Steps(save_late(path, others))
+		one.step()
+		forked(add_message, path, "another's")
+		one.step()
+		equal(texts_of(path), ["seed", "another's", "its own"], "in the end")
+		# One is the session's own, which was new.
+		equal(counters(m)["temps"], met, "times that the bound was met")
+		equal(json.loads(read(m.control_file("status")))["uncertain"], uncertain, "saves that are marked uncertain")
+		one.end()
+
+
+@case("4096 removed files that somebody is at without having them open, and one more: only of the oldest is not told what it was")
+def removed(t):
+	number = 4096
+
+	def remove(directory):
+		_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+		if most < number + 100:
+			raise Skip("no process may have so many descriptors here")
+		resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+		at = []
+		for n in range(number + 1):
+			path = f"{directory}/{n}"
+			os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 + n % 2 * 4))
+			at.append(os.open(path, os.O_PATH))
+			os.unlink(path)
+			if n == number - 1:
+				equal([state(fd) for fd in at], [(0o600 + n % 2 * 4, 0) for n in range(number)], "at the bound")
+		equal(state(at[0]), errno.ESTALE, "the oldest")
+		equal([state(fd) for fd in at[1:]], [(0o600 + n % 2 * 4, 0) for n in range(1, number + 1)], "the others")
+
+	def state(fd):
+		try:
+			a = os.stat(f"/proc/self/fd/{fd}")
+			return a.st_mode & 0o777, a.st_nlink
+		except OSError as e:
+			return e.errno
+	with t.new_mount() as m:
+		forked(remove, m.path)
+		equal(counters(m)["removed_open"], 1, "times that the bound was met")
+		forked(write, m.path + "/s.json", b"[1]")
+		equal(read(m.path + "/s.json"), b"[1]", "a session after that")
+
+
+def add_message(path, text):
+	document = json.loads(read(path))
+	write(path, json.dumps(document + [{"role": "user", "content": text}]).encode())
+
+
+@case("64 clients save at once, more than there are threads to answer them: each waits for its turn")
+def threads(t):
+	with t.new_mount() as m:
+		def save(n):
+			for k in range(3):
+				write(f"{m.path}/own{n}.json", json.dumps([f"message {i}" for i in range(k + 1)]).encode())
+		clients = [Child(save, n) for n in range(64)]
+		threads = len(os.listdir(f"/proc/{m.daemon.pid}/task"))
+		for client in clients:
+			client.result()
+		for n in range(64):
+			equal(json.loads(read(f"{m.path}/own{n}.json")), ["message 0", "message 1", "message 2"], "the session")
+		require(threads < 16 + 8, f"the daemon has {threads} threads")
 
 
 if __name__ == "__main__":

@@ -299,6 +299,107 @@ static void play(struct store *s, const struct scenario *c, bool share)
 	}
 }
 
+/* Things of which others have changed `theirs` before number `end`, and the writer the last `mine`, of `count` in all. */
+static struct text things(int count, int end, int theirs, int mine)
+{
+	struct text t = { malloc((size_t)count * 64 + 8), 0 };
+
+	t.size = (size_t)sprintf(t.data, "[");
+	for (int i = 0; i < count; i++)
+		t.size += (size_t)sprintf(t.data + t.size, "%s{\"id\":\"s%d\",\"a\":[%d],\"b\":[%d]}", i ? "," : "", i, i < end && i >= end - theirs, i >= count - mine);
+	t.size += (size_t)sprintf(t.data + t.size, "]");
+	return t;
+}
+
+static int count_word(struct text t, const char *word)
+{
+	int n = 0;
+
+	for (const char *at = t.data; (at = memmem(at, t.size - (size_t)(at - t.data), word, strlen(word))); at++)
+		n++;
+	return n;
+}
+
+/* One object that two have changed is one while it is among the first that are compared. Else both stay beside one another: no change is lost. */
+Test(history, things)
+{
+	static const struct { int count, theirs, mine, times; } table[] = {
+		{ 2, 1, 2, 1 }, { 63, 63, 1, 1 }, { 64, 64, 1, 1 }, { 65, 65, 1, 2 }, { 100, 100, 1, 2 },
+		{ 63, 1, 63, 1 }, { 64, 1, 64, 1 }, { 65, 1, 65, 2 }, { 100, 1, 100, 2 },
+	};
+	char *dir = dir_make(), name[32];
+	struct store *s = must_open(dir, 0);
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		int count = table[i].count;
+		struct text texts[3] = { things(count, 0, 0, 0), things(count, count, table[i].theirs, 0), things(count, 0, 0, table[i].mine) }, got;
+		struct store_base base;
+		uint64_t ino = 0;
+
+		snprintf(name, sizeof(name), "%zu.json", i);
+		for (int v = 0; v < 3; v++) {
+			base = base_at(v ? ino : 0, v ? 1 : 0);
+			ino = save_text(s, name, texts[v], &base, 0).saved_ino;
+			text_free(texts[v]);
+		}
+		got = read_version(s, ino, 0, NULL);
+		/* The last is what both have changed. */
+		snprintf(name, sizeof(name), "\"id\":\"s%d\"", count - 1);
+		cr_expect_eq(count_word(got, name), table[i].times, "row %zu: %d times", i, count_word(got, name));
+		cr_expect_eq(count_word(got, "\"a\":[1]"), table[i].theirs, "row %zu: what others have changed", i);
+		cr_expect_eq(count_word(got, "\"b\":[1]"), table[i].mine, "row %zu: what the writer has changed", i);
+		cr_expect_eq(count_word(got, "\"id\""), count + table[i].times - 1, "row %zu: in all", i);
+		text_free(got);
+	}
+	must_close(s);
+	dir_remove(dir);
+}
+
+static struct text nested(int levels, const char *inner)
+{
+	struct text t = { malloc((size_t)levels * 6 + strlen(inner) + 1), 0 };
+
+	for (int i = 0; i < levels; i++)
+		t.size += (size_t)sprintf(t.data + t.size, "{\"a\":");
+	t.size += (size_t)sprintf(t.data + t.size, "%s", inner);
+	for (int i = 0; i < levels; i++)
+		t.data[t.size++] = '}';
+	return t;
+}
+
+/* Below so many levels the later close wins. What the other had there is in the log, and undo brings it back. */
+Test(history, levels)
+{
+	static const struct { int levels; bool merged; } table[] = { { 1, true }, { 511, true }, { 512, false }, { 513, false } };
+	char *dir = dir_make(), name[32];
+	struct store *s = must_open(dir, 0);
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		static const char *const inner[] = { "[\"a\"]", "[\"a\",\"x\"]", "[\"a\",\"y\"]" };
+		struct text both = nested(table[i].levels, "[\"a\",\"x\",\"y\"]"), text, other = nested(table[i].levels, inner[1]);
+		uint64_t ino = 0, version;
+
+		snprintf(name, sizeof(name), "%zu.json", i);
+		for (int v = 0; v < 3; v++) {
+			struct store_base base = base_at(v ? ino : 0, v ? 1 : 0);
+
+			text = nested(table[i].levels, inner[v]);
+			ino = save_text(s, name, text, &base, 0).saved_ino;
+			if (v < 2)
+				text_free(text);
+		}
+		check_version(s, ino, 0, table[i].merged ? both : text, name);
+		check_version(s, ino, 2, other, name);
+		cr_assert_eq(store_undo(s, ino, 3, &version), 0);
+		check_version(s, ino, 0, other, name);
+		text_free(both);
+		text_free(other);
+		text_free(text);
+	}
+	must_close(s);
+	dir_remove(dir);
+}
+
 Test(history, scenarios)
 {
 	EACH_MODE(delay) {
