@@ -410,6 +410,18 @@ static int open_in_place(struct mount *m, fuse_req_t req, const struct process *
 	return err;
 }
 
+/* What is opened to be written by the name that it was given is a file of that name: it does not come back to the former one. */
+static int take_name(struct mount *m, const struct handle *h)
+{
+	struct store_attr a;
+
+	if (h->kind != HANDLE_DOCUMENT || !handle_writes(h) || store_getattr(m->store, h->ino, &a) || !a.renamed)
+		return 0;
+	if (a.parent != h->parent || strcmp(a.name, h->name))
+		return 0;
+	return store_setattr(m->store, a.ino, &a, STORE_SET_NAMED, NULL);
+}
+
 /* Replies: open, err. */
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -434,6 +446,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		if (err != -ESTALE)
 			looked_opened(m->looked, who.tid);
 		if (!err && h->inode->ino != ino && (err = handle_stands_for(m, h, ino)))
+			handle_free(m, h);
+		if (!err && a.renamed && (err = take_name(m, h)))
 			handle_free(m, h);
 	}
 	if (err) {

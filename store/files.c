@@ -353,6 +353,8 @@ static int do_setattr(struct db_txn *txn, void *arg)
 	}
 	if (err)
 		return err;
+	if (c->flags & STORE_SET_NAMED)
+		a.flags &= (uint8_t)~ATTR_RENAMED;
 	if (c->flags & STORE_SET_MODE)
 		a.mode = (a.mode & S_IFMT) | (c->to->mode & 07777);
 	if (c->flags & STORE_SET_UID)

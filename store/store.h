@@ -131,6 +131,7 @@ int store_is_whole(struct store *s, uint64_t ino);
 #define STORE_SET_ATIME 8u
 #define STORE_SET_MTIME 16u
 #define STORE_SET_SIZE 32u	/* scratch only; -EINVAL for documents */
+#define STORE_SET_NAMED 64u	/* a document: somebody writes it by the name that it was given (`renamed` is false from now on) */
 
 /* Changes the attributes named in `mask` to those of `to`, and ctime. *ret (may be NULL) is the result. */
 int store_setattr(struct store *s, uint64_t ino, const struct store_attr *to, unsigned mask, struct store_attr *ret);

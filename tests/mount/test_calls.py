@@ -870,6 +870,22 @@ def saved_away(t):
 	equal([os.listdir(t.dir), sorted(json.loads(read(away)))], [["s.json.bak"], ["m1", "m5"]], "contents")
 
 
+@cases("who has a session open to write by its new name writes that: {}", [(f.__name__, f) for f in (truncating, renaming)])
+def open_away(t, name, way):
+	for other in ("d.json.bak", "old.json", "e/a.json.bak"):
+		os.makedirs(t.path("e"), exist_ok=True)
+		path, away = t.path("a.json"), t.path(other)
+		write(path, b"[]")
+		read(path)
+		os.rename(path, away)
+		fd = os.open(away, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+		way(path, b'["new"]')
+		os.close(fd)
+		equal([read(path), read(away)], [b'["new"]', b""], "contents")
+		os.unlink(path)
+		os.unlink(away)
+
+
 @case("two overlapping saves of a new session by one process: the later one to end removes nothing")
 def overlapping(t):
 	for run in ("here", "thread"):
