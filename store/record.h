@@ -65,7 +65,7 @@ struct rec_super {
 	int64_t created;
 } __attribute__((packed));
 
-#define ATTR_RENAMED 1u	/* not saved by its present name since it was given that */
+#define ATTR_RENAMED 1u	/* not saved, nor opened to be written, by its present name since it was given that */
 
 struct rec_attr {
 	uint8_t kind;
