@@ -1,7 +1,9 @@
+/* A slot for each thread, by its number; who comes to a slot drives the other out. */
 #include "looked.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,11 +14,13 @@ struct look {
 	uint64_t ino, parent;
 	unsigned times;		/* that it was told to look again since, one after the other */
 	bool anew;		/* it is to, for a file that it empties */
+	bool gone;		/* it asked for attributes, and was told to look again */
 	char name[STORE_NAME_MAX + 1];
 };
 
 struct looked {
 	pthread_mutex_t lock;
+	atomic_bool any_gone;		/* since the daemon began */
 	struct look looks[THREADS];	/* lock */
 };
 
@@ -52,7 +56,10 @@ void looked_note(struct looked *l, pid_t thread, uint64_t ino, uint64_t parent, 
 		return;
 	pthread_mutex_lock(&l->lock);
 	/* The kernel asks twice when the name leads to another file than it did. */
-	e->times = is_same(e, thread, parent, name) ? e->times : 0;
+	if (!is_same(e, thread, parent, name)) {
+		e->times = 0;
+		e->gone = false;
+	}
 	e->thread = thread;
 	e->ino = ino;
 	e->parent = parent;
@@ -87,6 +94,34 @@ unsigned looked_stale(struct looked *l, pid_t thread, uint64_t ino, bool anew)
 	}
 	pthread_mutex_unlock(&l->lock);
 	return times;
+}
+
+bool looked_gone(struct looked *l, pid_t thread, uint64_t ino)
+{
+	struct look *e = &l->looks[(unsigned)thread % THREADS];
+	bool again = false;
+
+	pthread_mutex_lock(&l->lock);
+	if (thread > 0 && e->thread == thread && e->ino == ino) {
+		again = e->gone;
+		e->gone = !again;
+		atomic_store(&l->any_gone, true);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return again;
+}
+
+void looked_found(struct looked *l, pid_t thread)
+{
+	struct look *e = &l->looks[(unsigned)thread % THREADS];
+
+	/* Attributes are asked for often, and hardly ever is one gone. */
+	if (!atomic_load(&l->any_gone))
+		return;
+	pthread_mutex_lock(&l->lock);
+	if (e->thread == thread)
+		e->gone = false;
+	pthread_mutex_unlock(&l->lock);
 }
 
 void looked_opened(struct looked *l, pid_t thread)

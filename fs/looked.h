@@ -27,6 +27,12 @@ bool looked_name(struct looked *l, pid_t thread, uint64_t ino, uint64_t *ret_par
  */
 unsigned looked_stale(struct looked *l, pid_t thread, uint64_t ino, bool anew);
 void looked_opened(struct looked *l, pid_t thread);
+/*
+ * The thread asks for attributes of `ino` by its name, and there is no such file. False: it is to look again. True: it has, just before, and
+ * has found none either.
+ */
+bool looked_gone(struct looked *l, pid_t thread, uint64_t ino);
+void looked_found(struct looked *l, pid_t thread);	/* it has found one */
 /* Whether it looks again for a file that it empties; that counts once. */
 bool looked_again(struct looked *l, pid_t thread, uint64_t parent, const char *name);
 

@@ -149,6 +149,12 @@ static int stale(int err)
 	return err == -ENOENT ? -ESTALE : err;
 }
 
+/* Who has looked again by name, and found nothing again, is told so. */
+static int gone_by_name(struct mount *m, const struct process *who, fuse_ino_t ino, const struct fuse_file_info *fi, int err)
+{
+	return err == -ESTALE && !fi && looked_gone(m->looked, who->tid, ino) ? -ENOENT : err;
+}
+
 /* Replies: attr, err. */
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -159,12 +165,14 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	int err = stale(attr_for(m, &who, ino, &a));
 
 	/* On the way to an open: the kernel looks again only once. */
-	if (err == -ESTALE && looked_stale(m->looked, who.tid, ino, false) > 1 && !fi)
-		err = -ENOENT;
+	if (err == -ESTALE)
+		looked_stale(m->looked, who.tid, ino, false);
 	if (err) {
-		fuse_reply_err(req, -err);
+		fuse_reply_err(req, -gone_by_name(m, &who, ino, fi, err));
 		return;
 	}
+	if (!fi)
+		looked_found(m->looked, who.tid);
 	attr_stat(&a, &st);
 	fuse_reply_attr(req, &st, attr_timeout(&a));
 }
@@ -247,12 +255,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int vali
 		/* Its caller takes it that the size is what it was. */
 		if (cut && fi)
 			io_lost(fi->fh, false);
-		err = stale(err);
-		if (err == -ESTALE && !fi && looked_stale(m->looked, who.tid, ino, false) > 1)
-			err = -ENOENT;
-		fuse_reply_err(req, -err);
+		fuse_reply_err(req, -gone_by_name(m, &who, ino, fi, stale(err)));
 		return;
 	}
+	if (!fi)
+		looked_found(m->looked, who.tid);
 	attr_stat(&a, &st);
 	fuse_reply_attr(req, &st, attr_timeout(&a));
 }

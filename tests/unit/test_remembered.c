@@ -142,3 +142,26 @@ Test(remembered, names_of_threads)
 	cr_assert(looked_name(l, 2, 100, &parent, name));
 	looked_free(l);
 }
+
+/* Only who looks twice in a row, by one name, and finds nothing both times is told that there is none. */
+Test(remembered, gone_twice_in_a_row)
+{
+	struct looked *l;
+
+	cr_assert_eq(looked_new(&l), 0);
+	for (int i = 0; i < 3; i++) {
+		looked_note(l, 7, 100 + i, 1, "a.json");
+		cr_assert(!looked_gone(l, 7, 100 + i), "the first look, %d", i);
+		looked_note(l, 7, 200 + i, 1, "a.json");
+		looked_found(l, 7);
+	}
+	looked_note(l, 7, 300, 1, "a.json");
+	cr_assert(!looked_gone(l, 7, 300));
+	looked_note(l, 7, 300, 1, "a.json");
+	cr_assert(looked_gone(l, 7, 300), "the second");
+	cr_assert(!looked_gone(l, 7, 300), "that was told");
+	looked_note(l, 7, 301, 1, "b.json");
+	cr_assert(!looked_gone(l, 7, 301), "by another name");
+	cr_assert(!looked_gone(l, 8, 301), "another thread");
+	looked_free(l);
+}
